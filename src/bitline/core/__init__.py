@@ -1,0 +1,1 @@
+"""Diagnostics, canonical JSON, atomic files: what every room may use."""

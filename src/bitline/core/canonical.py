@@ -1,0 +1,52 @@
+"""Canonical JSON of our frozen dataclasses, and hashes. Equal values give equal bytes on every machine."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cache
+from typing import TYPE_CHECKING
+
+from bitline.core.diagnostics import refuse
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+
+@cache
+def _adapter[T](cls: type[T]) -> TypeAdapter[T]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(cls)
+
+
+def dumps(value: object) -> str:
+    """Canonical JSON text: sorted keys, no spaces, no NaN; ends with a newline."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def to_json[T](value: T) -> str:
+    """Canonical JSON of a dataclass made of dataclasses, tuples, dicts, strings, numbers and None."""
+    return dumps(_adapter(type(value)).dump_python(value, mode="json"))
+
+
+def from_json[T](cls: type[T], text: str | bytes, *, place: str) -> T:
+    """The value that `to_json` wrote. Raises `Refusal` (BL0205) naming the field where the text does not fit `cls`."""
+    from pydantic import ValidationError
+
+    try:
+        return _adapter(cls).validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise refuse(
+            "BL0205",
+            f"{field or 'file'}: {first['msg']}",
+            place=place,
+            help="the file was altered or written by another version; compile the package again",
+        ) from None
+
+
+def sha256(data: bytes) -> str:
+    """Hexadecimal SHA-256."""
+    return hashlib.sha256(data).hexdigest()
