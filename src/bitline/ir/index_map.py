@@ -1,0 +1,278 @@
+"""Which element of a tensor an operand touches.
+
+An `IndexMap` takes a logical index to the coordinates of a stored tensor. Every logical dimension is split into
+mixed-radix digits (outermost first); every coordinate of the source is an affine function of all digits:
+
+    coordinate[a] = offset[a] + sum_d coefficient[a][d] * digit[d]
+
+An index whose coordinates leave the source is padding. Reshape, transpose, slice, flatten, im2col and pooling windows
+are such maps; they compose without moving data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+import numpy.typing as npt
+
+from bitline.core.diagnostics import NoMatch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coordinate:
+    """One source coordinate: `offset + sum coefficients[d] * digit[d]` over all digits of the map."""
+
+    offset: int
+    coefficients: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexMap:
+    """`source` is the stored shape (row-major), `dims[i]` the digit extents of logical dimension i."""
+
+    source: tuple[int, ...]
+    dims: tuple[tuple[int, ...], ...]
+    coordinates: tuple[Coordinate, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The logical shape."""
+        return tuple(prod(digits) for digits in self.dims)
+
+    @property
+    def digits(self) -> tuple[int, ...]:
+        """All digit extents, outermost first."""
+        return tuple(extent for dim in self.dims for extent in dim)
+
+    def check(self) -> None:
+        """Raise ValueError where the parts do not belong together."""
+        if len(self.coordinates) != len(self.source):
+            raise ValueError(f"{len(self.coordinates)} coordinates for {len(self.source)} source axes")
+        for coordinate in self.coordinates:
+            if len(coordinate.coefficients) != len(self.digits):
+                raise ValueError(f"{len(coordinate.coefficients)} coefficients for {len(self.digits)} digits")
+        if any(extent < 1 for extent in self.digits + self.source):
+            raise ValueError(f"extents must be positive: {self.dims} from {self.source}")
+
+    def __str__(self) -> str:
+        names = [f"i{i}" if len(dim) == 1 else f"i{i}.{j}" for i, dim in enumerate(self.dims) for j in range(len(dim))]
+        parts: list[str] = []
+        for coordinate in self.coordinates:
+            terms = [n if c == 1 else f"{c}{n}" for n, c in zip(names, coordinate.coefficients, strict=True) if c]
+            if coordinate.offset or not terms:
+                terms.append(str(coordinate.offset))
+            parts.append("+".join(terms))
+        return f"{'x'.join(map(str, self.shape))} <- [{', '.join(parts)}] of {'x'.join(map(str, self.source))}"
+
+    def flat_strides(self) -> tuple[int, ...]:
+        """Row-major element strides of the source."""
+        return tuple(prod(self.source[axis + 1 :]) for axis in range(len(self.source)))
+
+    def digit_strides(self) -> tuple[int, ...]:
+        """How far one step of each digit moves in the flat source."""
+        strides = self.flat_strides()
+        return tuple(
+            sum(c.coefficients[d] * s for c, s in zip(self.coordinates, strides, strict=True))
+            for d in range(len(self.digits))
+        )
+
+    def coordinate_values(self, axis: int, digits: Sequence[int] | None = None) -> npt.NDArray[np.int64]:
+        """Coordinate `axis` over the chosen digits (all by default), the others at 0, as an array of those extents."""
+        chosen = range(len(self.digits)) if digits is None else digits
+        coordinate = self.coordinates[axis]
+        value = np.full((1,) * len(chosen), coordinate.offset, np.int64)
+        for place, digit in enumerate(chosen):
+            steps = np.arange(self.digits[digit], dtype=np.int64) * coordinate.coefficients[digit]
+            value = value + steps.reshape([-1 if i == place else 1 for i in range(len(chosen))])
+        return np.broadcast_to(value, [self.digits[d] for d in chosen])
+
+    def evaluate(self) -> npt.NDArray[np.int64]:
+        """Flat source index of every logical element, -1 for padding; shape `self.shape`."""
+        flat = np.zeros(self.digits, np.int64)
+        inside = np.ones(self.digits, np.bool_)
+        for axis, stride in enumerate(self.flat_strides()):
+            value = self.coordinate_values(axis)
+            inside &= (value >= 0) & (value < self.source[axis])
+            flat += value * stride
+        return np.where(inside, flat, -1).reshape(self.shape)
+
+
+def identity(shape: Sequence[int]) -> IndexMap:
+    """Every element where it lies."""
+    rank = len(shape)
+    return IndexMap(
+        source=tuple(shape),
+        dims=tuple((extent,) for extent in shape),
+        coordinates=tuple(
+            Coordinate(offset=0, coefficients=tuple(int(i == axis) for i in range(rank))) for axis in range(rank)
+        ),
+    )
+
+
+def _with_digits(view: IndexMap, order: Sequence[int], dims: tuple[tuple[int, ...], ...]) -> IndexMap:
+    return IndexMap(
+        source=view.source,
+        dims=dims,
+        coordinates=tuple(
+            Coordinate(offset=c.offset, coefficients=tuple(c.coefficients[d] for d in order)) for c in view.coordinates
+        ),
+    )
+
+
+def digits_of(view: IndexMap, dim: int) -> range:
+    """Places of the digits of logical dimension `dim` among all digits."""
+    start = sum(len(digits) for digits in view.dims[:dim])
+    return range(start, start + len(view.dims[dim]))
+
+
+def transpose(view: IndexMap, order: Sequence[int]) -> IndexMap:
+    """Logical dimension i of the result is dimension order[i] of `view`."""
+    digits = [d for dim in order for d in digits_of(view, dim)]
+    return _with_digits(view, digits, tuple(view.dims[dim] for dim in order))
+
+
+def reshape(view: IndexMap, shape: Sequence[int]) -> IndexMap | NoMatch:
+    """The same elements in row-major order under another logical shape; digits are split where they must be."""
+    extents, vectors = list(view.digits), _digit_vectors(view)
+    dims: list[tuple[int, ...]] = []
+    out_extents: list[int] = []
+    out_vectors: list[tuple[int, ...]] = []
+    place = 0
+    for target in shape:
+        taken: list[int] = []
+        need = target
+        while need > 1:
+            while place < len(extents) and extents[place] == 1:
+                place += 1
+            extent, vector = extents[place], vectors[place]
+            if need % extent == 0:
+                taken.append(extent)
+                out_vectors.append(vector)
+                need //= extent
+                place += 1
+            elif extent % need == 0:
+                rest = extent // need
+                taken.append(need)
+                out_vectors.append(tuple(rest * v for v in vector))
+                extents[place] = rest
+                need = 1
+            elif place + 1 < len(extents) and tuple(extents[place + 1] * v for v in vectors[place + 1]) == vector:
+                extents[place + 1] *= extent
+                place += 1
+            else:
+                return NoMatch(why=f"digits {view.digits} do not split into {tuple(shape)}")
+        if not taken:
+            taken.append(1)
+            out_vectors.append((0,) * len(view.source))
+        out_extents += taken
+        dims.append(tuple(taken))
+    return IndexMap(
+        source=view.source,
+        dims=tuple(dims),
+        coordinates=tuple(
+            Coordinate(offset=c.offset, coefficients=tuple(v[axis] for v in out_vectors))
+            for axis, c in enumerate(view.coordinates)
+        ),
+    )
+
+
+def _digit_vectors(view: IndexMap) -> list[tuple[int, ...]]:
+    return [tuple(c.coefficients[d] for c in view.coordinates) for d in range(len(view.digits))]
+
+
+def merge_digits(view: IndexMap) -> IndexMap:
+    """The same map with neighbouring digits of a dimension joined where one continues the other."""
+    vectors = _digit_vectors(view)
+    dims: list[tuple[int, ...]] = []
+    kept: list[tuple[int, ...]] = []
+    for dim in range(len(view.dims)):
+        extents: list[int] = []
+        moves: list[tuple[int, ...]] = []
+        for digit in digits_of(view, dim):
+            extent, vector = view.digits[digit], vectors[digit]
+            if extent == 1:
+                continue
+            if moves and moves[-1] == tuple(extent * v for v in vector):
+                extents[-1] *= extent
+                moves[-1] = vector
+            else:
+                extents.append(extent)
+                moves.append(vector)
+        if not extents:
+            extents, moves = [1], [(0,) * len(view.source)]
+        dims.append(tuple(extents))
+        kept += moves
+    return IndexMap(
+        source=view.source,
+        dims=tuple(dims),
+        coordinates=tuple(
+            Coordinate(offset=c.offset, coefficients=tuple(v[axis] for v in kept))
+            for axis, c in enumerate(view.coordinates)
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """How a sliding window walks one axis: `in = stride * out + dilation * tap - pad_before`."""
+
+    out: int
+    taps: int
+    stride: int
+    dilation: int
+    pad_before: int
+
+
+def windows(view: IndexMap, axes: Sequence[int], slides: Sequence[Window]) -> IndexMap | NoMatch:
+    """im2col: dimensions (out of each window), (taps of each window), then the axes of `view` that do not slide.
+
+    A padded axis must be a whole source axis, as only then leaving the source means padding.
+    """
+    vectors = _digit_vectors(view)
+    still = [dim for dim in range(len(view.dims)) if dim not in axes]
+    outs: list[tuple[int, ...]] = []
+    taps: list[tuple[int, ...]] = []
+    offsets = [c.offset for c in view.coordinates]
+    used: set[int] = set()
+    for dim, slide in zip(axes, slides, strict=True):
+        moving = [d for d in digits_of(view, dim) if view.digits[d] > 1]
+        if len(moving) > 1:
+            return NoMatch(why=f"the window slides over dimension {dim}, which is made of {len(moving)} parts")
+        step = vectors[moving[0]] if moving else (0,) * len(view.source)
+        extent = view.shape[dim]
+        reach = slide.stride * (slide.out - 1) + slide.dilation * (slide.taps - 1) - slide.pad_before
+        if slide.pad_before or reach >= extent:
+            if not moving:
+                free = (a for a, s in enumerate(view.source) if s == 1 and a not in used)
+                axis = next(free, None)
+                if axis is None:
+                    return NoMatch(why=f"dimension {dim} is padded but has no stored axis of its own")
+                used.add(axis)
+                step = tuple(int(a == axis) for a in range(len(view.source)))
+            axis = step.index(1) if sorted(step) == [0] * (len(step) - 1) + [1] else None
+            if axis is None or view.source[axis] != extent or offsets[axis] != 0:
+                return NoMatch(why=f"dimension {dim} is padded but is only a part of what is stored")
+        outs.append(tuple(slide.stride * s for s in step))
+        taps.append(tuple(slide.dilation * s for s in step))
+        offsets = [o - slide.pad_before * s for o, s in zip(offsets, step, strict=True)]
+    dims = [(s.out,) for s in slides] + [(s.taps,) for s in slides] + [view.dims[dim] for dim in still]
+    kept = outs + taps + [vectors[d] for dim in still for d in digits_of(view, dim)]
+    return IndexMap(
+        source=view.source,
+        dims=tuple(dims),
+        coordinates=tuple(
+            Coordinate(offset=offset, coefficients=tuple(v[axis] for v in kept)) for axis, offset in enumerate(offsets)
+        ),
+    )
+
+
+def join_dims(view: IndexMap, groups: Sequence[Sequence[int]]) -> IndexMap:
+    """Dimension i of the result runs over the dimensions groups[i] of `view`, the first one outermost."""
+    order = [d for group in groups for dim in group for d in digits_of(view, dim)]
+    dims = tuple(tuple(extent for dim in group for extent in view.dims[dim]) or (1,) for group in groups)
+    missing = [i for i, group in enumerate(groups) if not group]
+    assert not missing, f"empty groups {missing}"
+    return _with_digits(view, order, dims)

@@ -1,0 +1,1 @@
+"""The only definition of arithmetic: rounding, saturation, requantisation, arrays and converters, tables."""

@@ -1,0 +1,56 @@
+"""Element-wise, pooling and softmax arithmetic on integers (int64 arrays hold the values of any narrower type)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from bitline.numerics.rounding import divide_by_power_of_two, fixed_point, requantise, wrap32
+
+Ints = npt.NDArray[np.int64]
+
+ADD_MANTISSA_BITS = 30
+SOFTMAX_TABLE_BITS = 24
+SOFTMAX_FRACTION_BITS = 16
+
+
+def requantise_columns(acc: Ints, parameters: Ints, zero_point: int, low: int, high: int) -> Ints:
+    """acc [..., C] with parameters [C, 3] = bias, mantissa, shift: the accumulator wraps at 32 bits, then one rounding."""
+    biased = wrap32(acc + parameters[:, 0])
+    return requantise(biased, parameters[:, 1], parameters[:, 2], zero_point, low, high)
+
+
+def add(a: Ints, b: Ints, mantissa_a: int, mantissa_b: int, shift: int, zero_point: int, low: int, high: int) -> Ints:
+    """clamp(RNE((a*ma + b*mb) / 2^shift) + zero_point); a and b have their zero points taken off. One rounding."""
+    return np.clip(divide_by_power_of_two(a * mantissa_a + b * mantissa_b, shift) + zero_point, low, high)
+
+
+def add_scales(factor_a: float, factor_b: float) -> tuple[int, int, int]:
+    """(mantissa_a, mantissa_b, shift): both factors on one common shift, the larger one with 30 bits."""
+    _, shift = fixed_point(max(factor_a, factor_b), ADD_MANTISSA_BITS)
+    return round(math.ldexp(factor_a, shift)), round(math.ldexp(factor_b, shift)), shift
+
+
+def look_up(x: Ints, table: Ints, smallest: int) -> Ints:
+    """table[x - smallest]."""
+    return table[x - smallest]
+
+
+def softmax_table(scale_x: float) -> Ints:
+    """T[d] = round(2^24 * exp(-d * scale_x)) for d = max - q in 0..255."""
+    return np.rint(np.exp(-scale_x * np.arange(256, dtype=np.float64)) * 2.0**SOFTMAX_TABLE_BITS).astype(np.int64)
+
+
+def softmax(x: Ints, table: Ints, factor: int, fraction_bits: int, zero_point: int, low: int, high: int) -> Ints:
+    """Over the last axis: e = T[max - x], S = sum e, y = (2 e K + S 2^f) // (S 2^(f+1)): round half up of e K / (S 2^f)."""
+    e = table[x.max(axis=-1, keepdims=True) - x]
+    total = e.sum(axis=-1, keepdims=True)
+    y = (2 * e * factor + (total << fraction_bits)) // (total << (fraction_bits + 1))
+    return np.clip(y + zero_point, low, high)
+
+
+def mean(total: Ints, mantissa: int, shift: int, zero_point: int, low: int, high: int) -> Ints:
+    """total = sum of values with the zero point taken off; mantissa / 2^shift holds scale ratio and 1 / count."""
+    return requantise(total, mantissa, shift, zero_point, low, high)
