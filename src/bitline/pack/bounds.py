@@ -1,0 +1,74 @@
+"""How few bins can hold the pieces at all: the certificate beside a packing.
+
+A dual-feasible function `f` on sizes 0..C has `sum f(x_i) <= f(C)` for all sizes with `sum x_i <= C`. With one such
+function for the rows and one for the columns, `sum f(rows_i) * g(cols_i) <= f(rows) * g(cols)` holds for the pieces of
+every bin (Fekete and Schepers 2004), so each pair gives a bound; the best of all pairs is taken. In exact integers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Ints = npt.NDArray[np.int64]
+Which = Literal["area", "dff"]
+
+MAX_STEPS: Final = 100  # of the staircase functions; Fekete and Schepers use as many, more steps seldom help
+EXACT_FLOAT: Final = 2**53
+
+
+def area_bound(pieces: Sequence[tuple[int, int]], rows: int, cols: int) -> int:
+    """Cells of all pieces by cells of a bin, rounded up."""
+    return -(-sum(r * c for r, c in pieces) // (rows * cols))
+
+
+def dff_bound(pieces: Sequence[tuple[int, int]], rows: int, cols: int) -> int:
+    """The best bound of all pairs of dual-feasible functions; never below `area_bound`, whose pair is among them."""
+    if not pieces:
+        return 0
+    distinct, count = np.unique(np.asarray(pieces, dtype=np.int64), axis=0, return_counts=True)
+    row_values, row_caps = _distinct_functions(distinct[:, 0], rows)
+    col_values, col_caps = _distinct_functions(distinct[:, 1], cols)
+    assert len(pieces) * int(row_caps.max()) * int(col_caps.max()) < EXACT_FLOAT, "bins too large for exact sums"
+    totals = (row_values * count).astype(np.float64) @ col_values.T.astype(np.float64)  # BLAS, exact below 2**53
+    return int((-(-totals.astype(np.int64) // np.outer(row_caps, col_caps))).max())
+
+
+def lower_bound(pieces: Sequence[tuple[int, int]], rows: int, cols: int) -> tuple[int, Which]:
+    """(bins needed at least, which bound says so); `area` where it says as much as the other."""
+    area, dff = area_bound(pieces, rows, cols), dff_bound(pieces, rows, cols)
+    return (dff, "dff") if dff > area else (area, "area")
+
+
+def dual_feasible(sizes: Ints, capacity: int) -> tuple[Ints, Ints]:
+    """`values[f, i]` of every function for every size, and `caps[f]`, the value of the capacity itself.
+
+    Three families: sizes below p count nothing and those above C - p a whole bin (`f_0` of Carlier, Clautiaux and
+    Moukrim 2007); rounding to multiples of p (`f_2` there); staircases of k steps (`u^k` of Fekete and Schepers 2001,
+    times k * C).
+    """
+    x = sizes[np.newaxis, :]
+    p = np.arange(1, max(capacity // 2, 1) + 1, dtype=np.int64)[:, np.newaxis]
+    k = np.arange(1, min(capacity, MAX_STEPS) + 1, dtype=np.int64)[:, np.newaxis]
+
+    whole_or_nothing = np.where(x > capacity - p, capacity, np.where(x < p, 0, x))
+    multiples = np.where(
+        2 * x > capacity,
+        2 * (capacity // p - (capacity - x) // p),
+        np.where(2 * x == capacity, capacity // p, 2 * (x // p)),
+    )
+    on_a_step = (k + 1) * x % capacity == 0
+    stairs = np.where(on_a_step, k * x, (k + 1) * x // capacity * capacity)
+
+    values = np.vstack((whole_or_nothing, multiples, stairs))
+    caps = np.concatenate((np.full(len(p), capacity), 2 * (capacity // p[:, 0]), k[:, 0] * capacity))
+    return values, caps
+
+
+def _distinct_functions(sizes: Ints, capacity: int) -> tuple[Ints, Ints]:
+    values, caps = dual_feasible(sizes, capacity)
+    distinct = np.unique(np.column_stack((values, caps)), axis=0)
+    return distinct[:, :-1], distinct[:, -1]
