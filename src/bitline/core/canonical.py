@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from bitline.core.diagnostics import refuse
 
@@ -13,8 +13,11 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 
+T = TypeVar("T")
+
+
 @cache
-def _adapter[T](cls: type[T]) -> TypeAdapter[T]:
+def _adapter(cls: type[T]) -> TypeAdapter[T]:
     from pydantic import TypeAdapter
 
     return TypeAdapter(cls)
@@ -25,12 +28,12 @@ def dumps(value: object) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False) + "\n"
 
 
-def to_json[T](value: T) -> str:
+def to_json(value: object) -> str:
     """Canonical JSON of a dataclass made of dataclasses, tuples, dicts, strings, numbers and None."""
     return dumps(_adapter(type(value)).dump_python(value, mode="json"))
 
 
-def from_json[T](cls: type[T], text: str | bytes, *, place: str) -> T:
+def from_json(cls: type[T], text: str | bytes, *, place: str) -> T:
     """The value that `to_json` wrote. Raises `Refusal` (BL0205) naming the field where the text does not fit `cls`."""
     from pydantic import ValidationError
 
