@@ -1,0 +1,178 @@
+"""The verifier's own decoder: `program.bin` straight into tables of integers. Shares only `isa.table` with the encoder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from bitline.core.diagnostics import Refusal, refuse
+from bitline.isa.table import BY_OPCODE, MAGIC
+
+I64 = npt.NDArray[np.int64]
+
+MAX_LEVELS: Final = 16
+"""Stride levels that a hardware loop nest may have, the core included."""
+
+END, LOOP, CORES, WAIT, POST, SEND, RECV, DMA, FILL, WRITE, MVM, VECTOR = range(12)
+
+# Columns of the operand table, then the strides.
+O_SPACE, O_BASE, O_PHASE, O_MODULUS, O_RUNS, O_STRIDES = range(6)
+# Columns of the instruction table.
+OP, ARG0, ARG1, DST, SRC0, SRC1, SRC2, ARRAY, ROW, COL, ROWS, COLS, OVERWRITE, MATE = range(14)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlatSpace:
+    """A memory as the header states it."""
+
+    name: str
+    bytes: int
+    per_core: bool
+    constant: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlatProgram:
+    """Instructions of all queues, one after another: queue q of a phase is rows starts[q]..starts[q+1]-1."""
+
+    cores: int
+    arrays: int
+    array_rows: int
+    array_cols: int
+    spaces: tuple[FlatSpace, ...]
+    tokens: tuple[tuple[str, str, str], ...]
+    channels: int
+    ports: tuple[tuple[str, int, int, int], ...]
+    phases: tuple[tuple[str, tuple[str, ...], I64], ...]
+    code: I64
+    operands: I64
+    run_starts: I64
+    runs: I64
+    math_count: int
+    post_ops: tuple[str, ...]
+
+
+class _Bytes:
+    def __init__(self, data: bytes) -> None:
+        self.data, self.at = data, 0
+
+    def byte(self) -> int:
+        self.at += 1
+        return self.data[self.at - 1]
+
+    def varint(self) -> int:
+        raw = shift = 0
+        while (byte := self.byte()) & 0x80:
+            raw |= (byte & 0x7F) << shift
+            shift += 7
+        raw |= byte << shift
+        return -((raw + 1) // 2) if raw % 2 else raw // 2
+
+    def slice(self, count: int) -> bytes:
+        if count < 0 or self.at + count > len(self.data):
+            raise IndexError
+        self.at += count
+        return self.data[self.at - count : self.at]
+
+
+def _address(stream: _Bytes) -> list[int]:
+    base, phase, modulus, levels = (stream.varint() for _ in range(4))
+    if not 0 <= levels <= MAX_LEVELS:
+        raise ValueError(f"{levels} stride levels, at most {MAX_LEVELS}")
+    strides = [stream.varint() for _ in range(levels)]
+    return [base, phase, modulus, 0, *strides, *[0] * (MAX_LEVELS - levels)]
+
+
+def _operand(stream: _Bytes, table: list[list[int]]) -> int:
+    space = stream.varint()
+    base, phase, modulus, _, *strides = _address(stream)
+    table.append([space, base, phase, modulus, stream.varint(), *strides])
+    return len(table) - 1
+
+
+def _instruction(stream: _Bytes, operands: list[list[int]]) -> list[int]:
+    form = BY_OPCODE[stream.byte()]
+    row = [form.opcode, 0, 0, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, -1]
+    plain = {"count": ARG0, "first": ARG0, "last": ARG1, "token": ARG0, "channel": ARG0, "value": ARG0, "math": ARG0, "post": ARG0}
+    plain |= {"row": ROW, "col": COL, "rows": ROWS, "cols": COLS, "overwrite": OVERWRITE}
+    places = {"src": SRC0, "a": SRC0, "b": SRC1, "parameters": SRC2, "dst": DST}
+    for name, kind in form.fields:
+        if kind == "int":
+            row[plain[name]] = stream.varint()
+        elif kind == "address":
+            base, phase, modulus, runs, *strides = _address(stream)
+            operands.append([-1, base, phase, modulus, runs, *strides])
+            row[ARRAY] = len(operands) - 1
+        elif kind == "operand" or stream.byte():
+            row[places[name]] = _operand(stream, operands)
+    return row
+
+
+def _match_ends(code: list[list[int]], first: int) -> None:
+    stack: list[int] = []
+    for place in range(first, len(code)):
+        if code[place][OP] in (LOOP, CORES):
+            stack.append(place)
+        elif code[place][OP] == END:
+            if not stack:
+                raise ValueError("an `end` without a loop")
+            begin = stack.pop()
+            code[begin][MATE], code[place][MATE] = place, begin
+    if stack:
+        raise ValueError("a loop without an `end`")
+
+
+def flatten(data: bytes) -> FlatProgram:
+    """Tables of a program. Raises `Refusal` (BL0503) where the bytes are none."""
+    try:
+        return _flatten(data)
+    except (IndexError, KeyError, ValueError, TypeError, RecursionError, OverflowError) as error:
+        if isinstance(error, Refusal):
+            raise
+        raise refuse("BL0503", f"not a program: {error}", place="program.bin", help="compile the package again") from None
+
+
+def _flatten(data: bytes) -> FlatProgram:
+    stream = _Bytes(data)
+    if stream.slice(len(MAGIC)) != MAGIC:
+        raise ValueError("wrong first bytes")
+    header = json.loads(stream.slice(stream.varint()))
+    code: list[list[int]] = []
+    operands: list[list[int]] = []
+    phases: list[tuple[str, tuple[str, ...], I64]] = []
+    for phase in ("setup", "main"):
+        units: list[str] = []
+        starts = [len(code)]
+        for _ in range(stream.varint()):
+            units.append(stream.slice(stream.varint()).decode())
+            first = len(code)
+            for _ in range(stream.varint()):
+                code.append(_instruction(stream, operands))
+                stream.varint()
+            _match_ends(code, first)
+            starts.append(len(code))
+        phases.append((phase, tuple(units), np.array(starts, np.int64)))
+    if stream.at != len(data):
+        raise ValueError("bytes after the end")
+    runs = [pair for entry in header["runs"] for pair in entry]
+    return FlatProgram(
+        cores=header["cores"],
+        arrays=header["arrays_per_core"],
+        array_rows=header["array_rows"],
+        array_cols=header["array_cols"],
+        spaces=tuple(FlatSpace(**space) for space in header["spaces"]),
+        tokens=tuple((t["name"], t["poster"], t["waiter"]) for t in header["tokens"]),
+        channels=len(header["channels"]),
+        ports=tuple((p["direction"], p["space"], p["address"], p["bytes"]) for p in header["ports"]),
+        phases=tuple(phases),
+        code=np.array(code, np.int64).reshape(-1, MATE + 1),
+        operands=np.array(operands, np.int64).reshape(-1, O_STRIDES + MAX_LEVELS),
+        run_starts=np.cumsum([0, *(len(entry) for entry in header["runs"])]).astype(np.int64),
+        runs=np.array(runs, np.int64).reshape(-1, 2),
+        math_count=len(header["maths"]),
+        post_ops=tuple(post["op"] for post in header["posts"]),
+    )

@@ -1,0 +1,277 @@
+"""Proof that a program's values do not depend on timing: decoded by `verify.flat`, decided by `verify.races`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import gcd
+
+import numpy as np
+
+from bitline.core.diagnostics import Diagnostic
+from bitline.isa.table import BY_OPCODE
+from bitline.verify import flat as f
+from bitline.verify.flat import FlatProgram, I64
+
+FINDINGS = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgramProof:
+    """What the check saw: nothing wrong if `errors` is empty."""
+
+    errors: tuple[Diagnostic, ...]
+    executed: int
+
+
+def verify_program(data: bytes) -> ProgramProof:
+    """Check bytes of `program.bin`: structure, memory limits, order of all conflicting accesses, balance, no deadlock."""
+    program = f.flatten(data)
+    errors = _structure(program)
+    if errors:
+        return ProgramProof(errors=tuple(errors), executed=0)
+    return _Run(program).errors()
+
+
+def _error(message: str, place: str) -> Diagnostic:
+    return Diagnostic(code="BL0503", message=message, place=f"program.bin:{place}", help="compile the package again")
+
+
+def _structure(program: FlatProgram) -> list[Diagnostic]:
+    """Everything that can be seen without running."""
+    errors: list[Diagnostic] = []
+    tokens, spaces, runs = len(program.tokens), len(program.spaces), len(program.run_starts) - 1
+    for phase, units, starts in program.phases:
+        if len(set(units)) != len(units):
+            errors.append(_error("a unit has two queues", phase))
+        for unit, first, last in zip(units, starts[:-1], starts[1:], strict=True):
+            depth = 0
+            for place in range(int(first), int(last)):
+                row = program.code[place]
+                where = f"{phase}.{unit}[{place - int(first)}]"
+                op = int(row[f.OP])
+                depth += int(op == f.LOOP) - int(op == f.END and program.code[row[f.MATE], f.OP] == f.LOOP)
+                if depth >= f.MAX_LEVELS - 1:
+                    errors.append(_error(f"loops are nested deeper than {f.MAX_LEVELS - 1}", where))
+                if op in (f.WAIT, f.POST):
+                    errors += _token_errors(program, unit, op, int(row[f.ARG0]), tokens, where)
+                if op in (f.SEND, f.RECV) and not 0 <= row[f.ARG0] < program.channels:
+                    errors.append(_error(f"no channel {row[f.ARG0]}", where))
+                if op == f.MVM and not 0 <= row[f.ARG0] < program.math_count:
+                    errors.append(_error(f"no arithmetic {row[f.ARG0]}", where))
+                if op == f.VECTOR and not 0 <= row[f.ARG0] < len(program.post_ops):
+                    errors.append(_error(f"no vector operation {row[f.ARG0]}", where))
+                if op not in _UNITS[unit]:
+                    errors.append(_error(f"unit {unit!r} cannot run `{BY_OPCODE[op].mnemonic}`", where))
+    for operand in program.operands:
+        if operand[f.O_SPACE] >= 0 and not (operand[f.O_SPACE] < spaces and 0 <= operand[f.O_RUNS] < runs):
+            errors.append(_error(f"an operand names memory {operand[f.O_SPACE]}, runs {operand[f.O_RUNS]}", "operands"))
+        if operand[f.O_MODULUS] < 0:
+            errors.append(_error("a modulus is negative", "operands"))
+    if len(program.runs) and program.runs[:, 1].min() < 1:
+        errors.append(_error("a run is empty", "runs"))
+    for direction, space, address, size in program.ports:
+        if not (0 <= space < spaces and 0 <= address and address + size <= program.spaces[space].bytes):
+            errors.append(_error(f"an {direction} lies outside its memory", "ports"))
+    return errors
+
+
+_CONTROL = {f.END, f.LOOP, f.CORES, f.WAIT, f.POST, f.SEND, f.RECV}
+_UNITS = {
+    "dma_in": _CONTROL | {f.DMA, f.FILL},
+    "dma_out": _CONTROL | {f.DMA, f.FILL},
+    "write": _CONTROL | {f.WRITE},
+    "mvm": _CONTROL | {f.MVM},
+    "vector": _CONTROL | {f.VECTOR},
+}
+
+
+def _token_errors(program: FlatProgram, unit: str, op: int, token: int, tokens: int, where: str) -> list[Diagnostic]:
+    if not 0 <= token < tokens:
+        return [_error(f"no token {token}", where)]
+    name, poster, waiter = program.tokens[token]
+    owner, verb = (poster, "posts") if op == f.POST else (waiter, "waits for")
+    return [] if unit == owner else [_error(f"{unit} {verb} token {name!r}, which belongs to {owner}", where)]
+
+
+class _Run:
+    """Lays memories out as granules, then runs setup and main as one program with a full stop in between."""
+
+    def __init__(self, program: FlatProgram) -> None:
+        self.program = program
+        self.granules = self._granules()
+        cores = program.cores
+        bases: list[int] = []
+        total = 0
+        for space, granule in zip(program.spaces, self.granules, strict=True):
+            bases.append(total)
+            if not space.constant:
+                total += -(-space.bytes // granule) * (cores if space.per_core else 1)
+        self.bases = np.array(bases, np.int64)
+        self.array_base = total
+        self.row_edge, self.col_edge = self._edges()
+        self.row_cells, self.col_cells = int(self.row_edge[-1]), int(self.col_edge[-1])
+        total += cores * program.arrays * self.row_cells * self.col_cells
+        self.writer = np.full(total, -1, np.int16)
+        self.written_at = np.zeros(total, np.int32)
+        for direction, space, address, size in program.ports:
+            if direction == "input":
+                granule = self.granules[space]
+                start = bases[space] + address // granule
+                self.writer[start : start + -(-size // granule)] = -2
+
+    def _granules(self) -> list[int]:
+        """The largest unit of which every address, stride and run in a memory is a multiple."""
+        program = self.program
+        units = [0] * len(program.spaces)
+        for operand in program.operands:
+            space = int(operand[f.O_SPACE])
+            if space < 0:
+                continue
+            numbers = [int(operand[c]) for c in (f.O_BASE, f.O_PHASE, f.O_MODULUS)]
+            numbers += [int(v) for v in operand[f.O_STRIDES :]]
+            first, last = program.run_starts[operand[f.O_RUNS]], program.run_starts[operand[f.O_RUNS] + 1]
+            numbers += [int(v) for v in program.runs[first:last].reshape(-1)]
+            units[space] = gcd(units[space], *numbers)
+        for _, space, address, size in program.ports:
+            units[space] = gcd(units[space], address, size)
+        return [unit or 1 for unit in units]
+
+    def _edges(self) -> tuple[I64, I64]:
+        """Cell row -> number of block edges at or above it; the same for columns. Between edges cells share their fate."""
+        program = self.program
+        rows, cols = {0, program.array_rows}, {0, program.array_cols}
+        for row in program.code:
+            if row[f.OP] in (f.WRITE, f.MVM):
+                if row[f.OP] == f.WRITE:
+                    height = int(row[f.ROWS])
+                else:
+                    run = program.operands[row[f.SRC0], f.O_RUNS]
+                    height = int(program.runs[program.run_starts[run] : program.run_starts[run + 1], 1].sum())
+                rows |= {int(row[f.ROW]), int(row[f.ROW]) + height}
+                cols |= {int(row[f.COL]), int(row[f.COL]) + int(row[f.COLS])}
+        return _places(rows, program.array_rows), _places(cols, program.array_cols)
+
+    def errors(self) -> ProgramProof:
+        errors: list[Diagnostic] = []
+        executed = 0
+        for phase, units, starts in self.program.phases:
+            found, ran = self._phase(phase, units, starts)
+            errors += found
+            executed += ran if phase == "main" else 0
+            self.writer[self.writer >= 0] = -2  # a full stop: everything so far lies before what follows
+        if not errors:
+            errors += self._outputs()
+        return ProgramProof(errors=tuple(errors), executed=executed)
+
+    def _outputs(self) -> list[Diagnostic]:
+        missing: list[Diagnostic] = []
+        for direction, space, address, size in self.program.ports:
+            granule = self.granules[space]
+            start = int(self.bases[space]) + address // granule
+            holes = int((self.writer[start : start + -(-size // granule)] == -1).sum()) * granule
+            if direction == "output" and holes:
+                missing.append(_error(f"{holes} bytes of an output are never written", "ports"))
+        return missing
+
+    def _phase(self, phase: str, units: tuple[str, ...], starts: I64) -> tuple[list[Diagnostic], int]:
+        from bitline.verify import races
+
+        program = self.program
+        cores, count = program.cores, len(units)
+        if count == 0:
+            return [], 0
+        queues = cores * count
+        slot_table, slot_queue, slots = self._readers(units, starts)
+        found = np.zeros((FINDINGS, 5), np.int64)
+        spaces = program.spaces
+        total, executed, stuck, at, tokens, messages = races.check(
+            cores,
+            program.code,
+            program.operands,
+            program.run_starts,
+            program.runs if len(program.runs) else np.zeros((1, 2), np.int64),
+            np.tile(starts[:-1], cores),
+            np.tile(starts[1:], cores),
+            np.repeat(np.arange(cores, dtype=np.int64), count),
+            max(1, len(program.tokens)),
+            max(1, program.channels),
+            self.bases,
+            np.array([s.bytes for s in spaces], np.int64),
+            np.array([-(-s.bytes // g) if s.per_core else 0 for s, g in zip(spaces, self.granules, strict=True)], np.int64),
+            np.array(self.granules, np.int64),
+            np.array([s.constant for s in spaces], np.bool_),
+            slots,
+            slot_table,
+            slot_queue,
+            program.arrays,
+            program.array_rows,
+            program.array_cols,
+            self.array_base,
+            self.row_edge,
+            self.col_edge,
+            self.row_cells,
+            self.col_cells,
+            self.writer,
+            self.written_at,
+            np.zeros((len(self.writer), max(1, int(slots.max()))), np.int32),
+            found,
+        )
+
+        def name(queue: int) -> str:
+            return f"core {queue // count} {units[queue % count]}"
+
+        errors: list[Diagnostic] = []
+        for kind, queue, place, other, where in found[: min(int(total), FINDINGS)].tolist():
+            local = place - int(starts[queue % count])
+            op = BY_OPCODE[int(program.code[place, f.OP])].mnemonic
+            memory = spaces[other].name if kind == races.OUTSIDE else ""
+            what = {
+                races.RACE: f"`{op}` touches what {name(other)} touches, and no token orders the two",
+                races.UNWRITTEN: f"`{op}` reads what nothing has written",
+                races.OUTSIDE: f"`{op}` reaches byte {where} of memory {memory!r}",
+                races.SIZES: f"`{op}` has operands of different sizes",
+                races.FULL: "a token counter runs over",
+                races.ARRAY_OUTSIDE: f"`{op}` leaves array {where}",
+                races.CONSTANT_WRITTEN: f"`{op}` writes into constant memory",
+            }[kind]
+            errors.append(_error(what, f"{phase}.{units[queue % count]}[{local}] on {name(queue)}"))
+        if stuck:
+            first = next(q for q in range(queues) if at[q] < starts[q % count + 1])
+            where = int(at[first] - starts[first % count])
+            errors.append(
+                _error(f"{stuck} units wait for ever, first {name(first)}", f"{phase}.{units[first % count]}[{where}]")
+            )
+        for core, token in np.argwhere(tokens[:, : len(program.tokens)] != 0).tolist():
+            errors.append(_error(f"token {program.tokens[token][0]!r} of core {core} ends at {int(tokens[core, token])}", phase))
+        if (messages != 0).any():
+            errors.append(_error("a message is sent and never received", phase))
+        return errors, int(executed)
+
+    def _readers(self, units: tuple[str, ...], starts: I64) -> tuple[I64, I64, I64]:
+        """For every memory, and last the arrays: which queues read it, so that only they need a clock per granule."""
+        program = self.program
+        cores, count = program.cores, len(units)
+        spaces = len(program.spaces)
+        table = np.full((spaces + 1, cores * count), -1, np.int64)
+        who = np.zeros((spaces + 1, cores * count), np.int64)
+        slots = np.zeros(spaces + 1, np.int64)
+        for unit in range(count):
+            code = program.code[starts[unit] : starts[unit + 1]]
+            read: set[int] = {spaces} if (code[:, f.OP] == f.MVM).any() else set()
+            for column in (f.SRC0, f.SRC1, f.SRC2):
+                chosen = code[code[:, column] >= 0, column]
+                read |= {int(s) for s in program.operands[chosen, f.O_SPACE]}
+            accumulating = code[(code[:, f.OP] == f.MVM) & (code[:, f.OVERWRITE] != 0), f.DST]
+            read |= {int(s) for s in program.operands[accumulating, f.O_SPACE]}
+            for space in read:
+                for core in range(cores):
+                    queue = core * count + unit
+                    table[space, queue] = slots[space]
+                    who[space, slots[space]] = queue
+                    slots[space] += 1
+        return table, who, slots
+
+
+def _places(edges: set[int], size: int) -> I64:
+    inside = sorted(e for e in edges if 0 <= e <= size)
+    return np.searchsorted(np.array(inside), np.arange(size + 1), side="right").astype(np.int64) - 1
