@@ -56,10 +56,12 @@ class ArrayMath:
           - weight_offset * sum_r x[r]
 
     `adc_bits` 0: no converter, the sum is exact (digital). Inputs of int8 tensors are driven as x + input_offset.
-    `group_rows` rows are converted together; cuts between blocks fall on multiples of it.
+    `group_rows` rows are converted together; cuts between blocks fall on multiples of it. `bundle` diagonal groups of a
+    block-diagonal matrix share a block: their rows are driven together, the cells between them hold weight 0.
     """
 
     group_rows: int
+    bundle: int
     weight_bits: int
     cell_bits: int
     weight_offset: int

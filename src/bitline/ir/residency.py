@@ -29,13 +29,20 @@ class ArrayRegion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockResidency:
-    """`block` lies in `region` while kernels from_step..to_step (inclusive) run; `index` is the place in dependency order."""
+    """`block` lies in `region` while kernels from_step..to_step (inclusive) run; `index` is the place in dependency order.
+
+    Streamed weights pass through the same region one after another inside one step: `round` counts them, blocks of
+    different rounds of a step never lie there together. `loads` is how often the block is written per inference; 0 means
+    once, before the first inference.
+    """
 
     block: Block
     region: ArrayRegion
     index: int
     from_step: int
     to_step: int
+    round: int
+    loads: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,20 +37,30 @@ def column_sums(matrix: npt.NDArray[np.generic]) -> Ints:
     return matrix.astype(np.int64).sum(axis=1).reshape(-1)
 
 
+def block_diagonal(groups: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    """[groups, rows, cols] as one matrix [groups * rows, groups * cols] with zeros off the diagonal."""
+    count, rows, cols = groups.shape
+    whole = np.zeros((count, rows, count, cols), groups.dtype)
+    whole[np.arange(count), :, np.arange(count)] = groups
+    return whole.reshape(count * rows, count * cols)
+
+
 def _matmul(kernel: MatMul, x: Tensor, y: Tensor, values: Values, constants: Constants) -> tuple[Ints, int, int]:
     matrix, math = constants[kernel.matrix.name], kernel.math
-    shape, rows, cols = kernel.matrix, kernel.matrix.rows, kernel.matrix.cols
+    groups, rows, cols = matrix.shape
     indices = kernel.read.evaluate()
-    driven = gather(values[kernel.x], indices, x.zero_point).reshape(-1, shape.groups, rows) + math.input_offset
-    acc = np.empty((driven.shape[0], shape.groups, cols), np.int64)
+    driven = gather(values[kernel.x], indices, x.zero_point).reshape(-1, groups * rows) + math.input_offset
+    acc = np.empty((driven.shape[0], groups * cols), np.int64)
     conversions = clipped = 0
-    for group in range(shape.groups):
-        converted = array_product(math, driven[:, group], encode_cells(matrix[group], math.weight_offset))
-        acc[:, group] = converted.sums
+    for first in range(0, groups, math.bundle):
+        last = min(first + math.bundle, groups)
+        cells = encode_cells(block_diagonal(matrix[first:last]), math.weight_offset)
+        converted = array_product(math, driven[:, first * rows : last * rows], cells)
+        acc[:, first * cols : last * cols] = converted.sums
         conversions, clipped = conversions + converted.conversions, clipped + converted.clipped
     parameters = constants[kernel.post.parameters].astype(np.int64)
     zero = (x.zero_point + math.input_offset) * column_sums(matrix)
-    flat = wrap32(acc.reshape(driven.shape[0], -1) - zero)
+    flat = wrap32(acc - zero)
     result = vector.requantise_columns(flat, parameters, kernel.post.zero_point, kernel.post.low, kernel.post.high)
     return scatter(kernel.write, result, y), conversions, clipped
 
