@@ -1,0 +1,1 @@
+"""Fast things behind signatures of ours; each third-party import in one file, and lazily."""

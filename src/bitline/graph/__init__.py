@@ -1,0 +1,1 @@
+"""ONNX graphs: the gate that reads them, their shapes, and the passes that simplify them."""

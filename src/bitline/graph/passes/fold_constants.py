@@ -1,0 +1,207 @@
+"""What depends on constants only is computed once; Identity and Dropout go.
+
+    c = Constant(2); s = Shape(x[1,8,4]); y = Add(x, Mul(c, c))   -->   y = Add(x, 4)
+    y = Relu(Identity(Dropout(x)))                                -->   y = Relu(x)
+
+ONNX Runtime computes the values, unoptimised, so that the model before and after agrees bit for bit. Left alone:
+results above 64 MiB each or 512 MiB together, random operators, operators with subgraphs, QuantizeLinear and
+DequantizeLinear (they carry what a quantised model means), and nodes whose output the graph returns.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from onnx import TensorProto, numpy_helper
+
+from bitline.graph.model import Array, Wiring, attribute, copied, keep_nodes, subgraphs
+
+FOLD_BYTES = 64 * 2**20
+FOLD_BYTES_TOTAL = 512 * 2**20
+
+_KEPT = frozenset(
+    {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Dropout"}
+    | {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial"}
+)
+
+
+def fold_constants(model: onnx.ModelProto) -> onnx.ModelProto:
+    folded = _constant_nodes_to_initializers(_without_identities(model))
+    budget = FOLD_BYTES_TOTAL
+    while True:
+        folded = _with_inferred_shapes(folded)
+        chosen = _foldable(folded, budget)
+        if not chosen:
+            return folded
+        values = _computed(folded, chosen)
+        budget -= sum(value.nbytes for value in values.values())
+        graph = folded.graph
+        keep_nodes(graph, (node for index, node in enumerate(graph.node) if index not in chosen))
+        wanted = Wiring(graph)
+        for name, value in values.items():
+            if wanted.readers[name]:
+                graph.initializer.append(numpy_helper.from_array(value, name))
+        folded = _without_identities(folded)
+
+
+def _without_identities(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Readers of an Identity's or Dropout's output read its input; the graph's outputs keep their names."""
+    changed = copied(model)
+    graph = changed.graph
+    wiring = Wiring(graph)
+    inputs = {value.name for value in graph.input}
+    new_name: dict[str, str] = {}
+    gone: set[int] = set()
+    for index, node in enumerate(graph.node):
+        if not _passes_through(node, wiring):
+            continue
+        source = new_name.get(node.input[0], node.input[0])
+        target = node.output[0]
+        if target not in wiring.outputs:
+            new_name[target] = source
+        elif source in wiring.outputs or source in inputs or source in wiring.constants or source in new_name:
+            continue
+        else:
+            new_name[source] = target
+        gone.add(index)
+    if not gone:
+        return changed
+    for name in list(new_name):
+        while new_name[name] in new_name:
+            new_name[name] = new_name[new_name[name]]
+    keep_nodes(graph, (node for index, node in enumerate(graph.node) if index not in gone))
+    for node in graph.node:
+        _rename(node, new_name)
+    return changed
+
+
+def _passes_through(node: onnx.NodeProto, wiring: Wiring) -> bool:
+    if node.op_type == "Identity":
+        return True
+    if node.op_type != "Dropout" or any(wiring.readers[name] or name in wiring.outputs for name in node.output[1:]):
+        return False
+    if len(node.input) < 3 or not node.input[2]:
+        return True
+    training = wiring.array(node.input[2])
+    return training is not None and not training.any()
+
+
+def _rename(node: onnx.NodeProto, new_name: dict[str, str]) -> None:
+    for names in (node.input, node.output):
+        for index, name in enumerate(names):
+            if name in new_name:
+                names[index] = new_name[name]
+    for graph in subgraphs(node):
+        for inner in graph.node:
+            _rename(inner, new_name)
+        for value in graph.output:
+            value.name = new_name.get(value.name, value.name)
+
+
+def _constant_nodes_to_initializers(model: onnx.ModelProto) -> onnx.ModelProto:
+    graph = model.graph
+    outputs = {value.name for value in graph.output}
+    kept: list[onnx.NodeProto] = []
+    for node in graph.node:
+        tensor = _constant_value(node) if node.op_type == "Constant" and node.output[0] not in outputs else None
+        if tensor is None:
+            kept.append(node)
+            continue
+        graph.initializer.append(tensor)
+        graph.initializer[-1].name = node.output[0]
+    if len(kept) < len(graph.node):
+        keep_nodes(graph, kept)
+    return model
+
+
+def _constant_value(node: onnx.NodeProto) -> onnx.TensorProto | None:
+    (entry,) = node.attribute
+    value = onnx.helper.get_attribute_value(entry)
+    match entry.name:
+        case "value":
+            return value
+        case "value_float" | "value_floats":
+            return numpy_helper.from_array(np.asarray(value, np.float32))
+        case "value_int" | "value_ints":
+            return numpy_helper.from_array(np.asarray(value, np.int64))
+        case _:
+            return None
+
+
+def _with_inferred_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Known shapes grow as constants appear. Not strict: what stays unknown is simply not folded."""
+    return onnx.shape_inference.infer_shapes(model, data_prop=True)
+
+
+def _foldable(model: onnx.ModelProto, budget: int) -> set[int]:
+    """Indices of nodes that can be computed now, each with outputs of known and bearable size."""
+    wiring = Wiring(model.graph)
+    constant = set(wiring.constants)
+    chosen: set[int] = set()
+    for index, node in enumerate(model.graph.node):
+        if node.op_type in _KEPT or node.domain not in ("", "ai.onnx") or any(True for _ in subgraphs(node)):
+            continue
+        if any(name in wiring.outputs for name in node.output):
+            continue
+        static = node.op_type in ("Shape", "Size") and wiring.shape(node.input[0]) is not None
+        if not static and not all(name in constant for name in node.input if name):
+            continue
+        sizes = [_bytes(wiring, name) for name in node.output if name]
+        if any(size is None or size > FOLD_BYTES for size in sizes):
+            continue
+        budget -= sum(size for size in sizes if size is not None)
+        if budget < 0:
+            break
+        chosen.add(index)
+        constant.update(node.output)
+    return chosen
+
+
+def _bytes(wiring: Wiring, name: str) -> int | None:
+    shape, elem_type = wiring.shape(name), wiring.elem_type(name)
+    if shape is None or elem_type in (TensorProto.UNDEFINED, TensorProto.STRING):
+        return None
+    size = onnx.helper.tensor_dtype_to_np_dtype(elem_type).itemsize
+    for extent in shape:
+        size *= extent
+    return size
+
+
+def _computed(model: onnx.ModelProto, chosen: set[int]) -> dict[str, Array]:
+    """Values of all outputs of the chosen nodes: `Shape` and `Size` from the shapes, the rest by ONNX Runtime."""
+    from bitline.engines.ort import run_model
+
+    wiring = Wiring(model.graph)
+    values: dict[str, Array] = {}
+    rest: list[onnx.NodeProto] = []
+    for index in sorted(chosen):
+        node = model.graph.node[index]
+        if node.op_type in ("Shape", "Size"):
+            values[node.output[0]] = _shape_value(node, wiring)
+        else:
+            rest.append(node)
+    if not rest:
+        return values
+    made = [name for node in rest for name in node.output if name]
+    read = sorted({name for node in rest for name in node.input if name} - set(made))
+    graph = onnx.helper.make_graph(
+        rest,
+        "constants",
+        [],
+        [onnx.ValueInfoProto(name=name) for name in made],
+        [
+            wiring.constants[name] if name in wiring.constants else numpy_helper.from_array(values[name], name)
+            for name in read
+        ],
+    )
+    part = onnx.helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
+    return values | run_model(part, {}, made, optimise=False)
+
+
+def _shape_value(node: onnx.NodeProto, wiring: Wiring) -> Array:
+    shape = wiring.shape(node.input[0])
+    assert shape is not None
+    if node.op_type == "Size":
+        return np.asarray(np.prod(shape, dtype=np.int64))
+    start, end = attribute(node, "start", 0), attribute(node, "end", len(shape))
+    return np.asarray(shape[start:end], np.int64)

@@ -1,0 +1,296 @@
+"""The gate: a file from anywhere becomes a `Model`, or a `Refusal` says what is wrong with it. Never a traceback.
+
+What it guards against was measured on a matrix of hostile files: ONNX's checker, given the *path*, refuses external
+data outside the folder, wrong lengths, cycles and unknown operators; it accepts tensors of 2^38 elements and
+thousands of nested subgraphs, which the budgets below refuse.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError, EncodeError
+from onnx import inliner, numpy_helper
+
+from bitline.core.diagnostics import Diagnostic, Refusal, refuse
+from bitline.graph import shapes as shape_inference
+from bitline.graph.model import Model, subgraphs
+
+OLDEST_OPSET = 13  # the first in which DequantizeLinear takes one scale per channel
+
+_ONNX_ERRORS = (DecodeError, EncodeError, OSError, MemoryError, RecursionError, *shape_inference.ERRORS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a model file may cost before anything is computed with it."""
+
+    model_bytes: int = 2 * 2**30  # protobuf cannot hold more in one message
+    nodes: int = 1_000_000
+    nesting: int = 8
+    subgraphs: int = 1_000
+    tensor_bytes: int = 4 * 2**30
+    name_length: int = 1_000
+
+
+def read_model(path: Path, *, shapes: Mapping[str, tuple[int, ...]] = {}, limits: Limits = Limits()) -> Model:
+    """The checked model with all weights inside and a static shape for every tensor.
+
+    `shapes` gives sizes to inputs by name. An open first axis that it leaves open becomes 1, which `remarks` says.
+    Raises `Refusal`: BL0201, BL0202, BL0203, BL0204, BL0301, BL0303, BL0101 for a wrong entry of `shapes`.
+    """
+    place = path.name
+    _check_file(path, limits)
+    try:
+        onnx.checker.check_model(str(path), full_check=True)
+        proto = onnx.load(str(path), load_external_data=False)
+        _check_budgets(proto, place, limits)
+        _check_total_size(proto, path, limits)
+        onnx.load_external_data_for_model(proto, str(path.parent))
+        if proto.functions:
+            proto = inliner.inline_local_functions(proto)
+    except _ONNX_ERRORS as error:
+        raise _invalid(error, place) from None
+    _check_operators(proto, place)
+    remarks = [*_defaults_to_constants(proto)]
+    proto = _raise_opset(proto, place, remarks)
+    remarks += _fix_inputs(proto, place, shapes)
+    try:
+        proto = shape_inference.with_shapes(proto)
+    except _ONNX_ERRORS as error:
+        raise _invalid(error, place) from None
+    shape_inference.check_static(proto, place=place, tensor_bytes=limits.tensor_bytes)
+    _check_finite(proto, place)
+    return Model(proto=proto, name=path.stem, path=path, remarks=tuple(remarks))
+
+
+def _check_file(path: Path, limits: Limits) -> None:
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as stream:
+            stream.read(1)
+    except IsADirectoryError:
+        raise refuse("BL0201", "a folder, not a file", place=str(path), help="name the .onnx file inside it") from None
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise refuse("BL0201", f"cannot be read: {why}", place=str(path), help="check the path") from None
+    if size == 0:
+        raise refuse("BL0202", "the file is empty", place=path.name, help="export or copy the model again")
+    if size > limits.model_bytes:
+        raise refuse(
+            "BL0203",
+            f"{size} bytes; the limit is {limits.model_bytes}",
+            place=path.name,
+            help="models above 2 GiB cannot be held in one piece",
+        )
+
+
+def _invalid(error: BaseException, place: str) -> Refusal:
+    text = re.sub(r"\s+", " ", str(error)).strip() or type(error).__name__
+    if isinstance(error, DecodeError):
+        text = "not an ONNX file, or damaged"
+    return refuse(
+        "BL0202",
+        text if len(text) <= 500 else text[:497] + "...",
+        place=place,
+        help="export the model again; `python -m onnx.bin.checker MODEL` shows the same complaint",
+    )
+
+
+def _check_budgets(proto: onnx.ModelProto, place: str, limits: Limits) -> None:
+    found: list[Diagnostic] = []
+
+    def over(what: str, count: int, limit: int) -> None:
+        if count > limit:
+            message = f"{what}: {count}; the limit is {limit}"
+            found.append(Diagnostic(code="BL0203", message=message, place=place, help="simplify the model"))
+
+    nodes = graphs = depth = longest = 0
+    waiting = [(proto.graph, 0)]
+    while waiting:
+        graph, level = waiting.pop()
+        graphs += 1
+        depth = max(depth, level)
+        nodes += len(graph.node)
+        for node in graph.node:
+            longest = max(longest, len(node.name), *(len(name) for name in (*node.input, *node.output)), 0)
+            waiting += [(inner, level + 1) for inner in subgraphs(node)]
+        if graphs > limits.subgraphs:
+            break
+    over("nodes", nodes, limits.nodes)
+    over("subgraphs", graphs - 1, limits.subgraphs - 1)
+    over("nesting of subgraphs", depth, limits.nesting)
+    over("length of the longest name", longest, limits.name_length)
+    if proto.graph.sparse_initializer:
+        found.append(
+            Diagnostic(
+                code="BL0302", message="sparse initializers", place=place, help="store the weights as dense tensors"
+            )
+        )
+    if found:
+        raise Refusal(found)
+
+
+def _check_total_size(proto: onnx.ModelProto, path: Path, limits: Limits) -> None:
+    total = path.stat().st_size
+    for tensor in proto.graph.initializer:
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            entries = {entry.key: entry.value for entry in tensor.external_data}
+            size = entries.get("length")
+            total += int(size) if size else (path.parent / entries["location"]).stat().st_size
+    if total > limits.model_bytes:
+        raise refuse(
+            "BL0203",
+            f"{total} bytes with external data; the limit is {limits.model_bytes}",
+            place=path.name,
+            help="models above 2 GiB cannot be held in one piece",
+        )
+
+
+def _check_operators(proto: onnx.ModelProto, place: str) -> None:
+    versions = {entry.domain: entry.version for entry in proto.opset_import}
+    found = [
+        Diagnostic(
+            code="BL0301",
+            message=f"operator {node.op_type!r} of domain {node.domain!r} is not part of ONNX",
+            place=f"{place}:{node.name or node.op_type}",
+            help="export with standard operators only",
+        )
+        for node in proto.graph.node
+        if not onnx.defs.has(node.op_type, versions.get(node.domain, 1), node.domain)
+    ]
+    if found:
+        raise Refusal(found)
+
+
+def _defaults_to_constants(proto: onnx.ModelProto) -> list[str]:
+    """Inputs with a default value (files of IR version 3 list every weight as one) are constants here."""
+    constants = {tensor.name for tensor in proto.graph.initializer}
+    kept = [value for value in proto.graph.input if value.name not in constants]
+    count = len(proto.graph.input) - len(kept)
+    if not count:
+        return []
+    values = [onnx.ValueInfoProto.FromString(value.SerializeToString()) for value in kept]
+    del proto.graph.input[:]
+    proto.graph.input.extend(values)
+    proto.ir_version = max(proto.ir_version, 4)
+    return [f"{count} inputs with a default value became constants"]
+
+
+def _raise_opset(proto: onnx.ModelProto, place: str, remarks: list[str]) -> onnx.ModelProto:
+    version = next((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), 0)
+    if version >= OLDEST_OPSET or version == 0:
+        return proto
+    try:
+        raised = onnx.version_converter.convert_version(proto, OLDEST_OPSET)
+    except (onnx.version_converter.ConvertError, *_ONNX_ERRORS) as error:
+        raise refuse(
+            "BL0302",
+            f"opset {version} cannot be converted to {OLDEST_OPSET}: {error}",
+            place=place,
+            help=f"export the model with opset {OLDEST_OPSET} or newer",
+        ) from None
+    raised.ir_version = max(raised.ir_version, 7)
+    remarks.append(f"opset {version} became {OLDEST_OPSET}")
+    return raised
+
+
+def _fix_inputs(proto: onnx.ModelProto, place: str, shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
+    found: list[Diagnostic] = []
+    remarks: list[str] = []
+    names = [value.name for value in proto.graph.input]
+    for name in sorted(set(shapes) - set(names)):
+        message = f"--shape names {name!r}, which is no input"
+        found.append(
+            Diagnostic(code="BL0101", message=message, place=place, help=f"inputs: {', '.join(names) or 'none'}")
+        )
+    for value in proto.graph.input:
+        if not value.type.HasField("tensor_type"):
+            message = f"input {value.name!r} is not a tensor"
+            found.append(Diagnostic(code="BL0302", message=message, place=place, help="use tensor inputs only"))
+            continue
+        given = shapes.get(value.name)
+        why = _apply_shape(value, given) if given is not None else _close_first_axis(value, remarks)
+        if why is not None:
+            code, message = why
+            rank = len(value.type.tensor_type.shape.dim)
+            example = ",".join(
+                str(dim.dim_value or (1 if axis == 0 else "N"))
+                for axis, dim in enumerate(value.type.tensor_type.shape.dim)
+            )
+            found.append(
+                Diagnostic(
+                    code=code,
+                    message=message,
+                    place=place,
+                    help=f"give its sizes: `--shape {value.name}={example if rank else '...'}`",
+                )
+            )
+    if found:
+        raise Refusal(found)
+    return remarks
+
+
+def _apply_shape(value: onnx.ValueInfoProto, given: tuple[int, ...]) -> tuple[str, str] | None:
+    """Give an input its sizes; why not, as code and message, where they contradict the file."""
+    tensor = value.type.tensor_type
+    text = ",".join(map(str, given))
+    if any(size < 1 for size in given):
+        return "BL0101", f"--shape {value.name}={text}: sizes start at 1"
+    if not tensor.HasField("shape"):
+        tensor.shape.SetInParent()
+        for size in given:
+            tensor.shape.dim.add(dim_value=size)
+        return None
+    if len(given) != len(tensor.shape.dim):
+        return "BL0101", f"--shape {value.name}={text} has {len(given)} axes, the input has {len(tensor.shape.dim)}"
+    for axis, (dim, size) in enumerate(zip(tensor.shape.dim, given, strict=True)):
+        if dim.WhichOneof("value") == "dim_value" and dim.dim_value != size:
+            return "BL0101", f"--shape {value.name}={text}: the file fixes axis {axis} to {dim.dim_value}"
+    for dim, size in zip(tensor.shape.dim, given, strict=True):
+        dim.dim_value = size
+    return None
+
+
+def _close_first_axis(value: onnx.ValueInfoProto, remarks: list[str]) -> tuple[str, str] | None:
+    tensor = value.type.tensor_type
+    if not tensor.HasField("shape"):
+        return "BL0303", f"input {value.name!r} has no shape"
+    open_axes = [axis for axis, dim in enumerate(tensor.shape.dim) if dim.WhichOneof("value") != "dim_value"]
+    if any(axis > 0 for axis in open_axes):
+        axes = ", ".join(f"{axis} ({tensor.shape.dim[axis].dim_param or 'unnamed'})" for axis in open_axes)
+        return "BL0303", f"input {value.name!r} has open axes: {axes}"
+    if open_axes:
+        tensor.shape.dim[0].dim_value = 1
+        remarks.append(f"open axis 0 of {value.name!r} became 1")
+    return None
+
+
+def _check_finite(proto: onnx.ModelProto, place: str) -> None:
+    found: list[Diagnostic] = []
+    for tensor in proto.graph.initializer:
+        if tensor.data_type not in (
+            onnx.TensorProto.FLOAT,
+            onnx.TensorProto.DOUBLE,
+            onnx.TensorProto.FLOAT16,
+            onnx.TensorProto.BFLOAT16,
+        ):
+            continue
+        values = numpy_helper.to_array(tensor).astype(np.float64, copy=False)
+        bad = int(np.count_nonzero(~np.isfinite(values)))
+        if bad:
+            found.append(
+                Diagnostic(
+                    code="BL0204",
+                    message=f"{tensor.name!r} holds {bad} NaN or infinite values of {values.size}",
+                    place=place,
+                    help="train or export the model again",
+                )
+            )
+    if found:
+        raise Refusal(found)
