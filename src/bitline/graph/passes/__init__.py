@@ -6,6 +6,7 @@ A pass takes and returns a `ModelProto` and leaves its argument as it is. `simpl
     fold_constants   what depends on constants only is computed; Identity and Dropout go
     explicit_pads    auto_pad becomes numbers
     fold_pad         zero Pad moves into the convolution or pool after it
+    plain_gemm       linear layers become Gemm with alpha = beta = 1
     fold_batchnorm   BatchNormalization moves into the layer before it, or becomes a depthwise convolution
     drop_dead        what no output depends on goes
 """
@@ -28,6 +29,7 @@ from bitline.graph.passes.fold_batchnorm import fold_batchnorm
 from bitline.graph.passes.fold_constants import fold_constants
 from bitline.graph.passes.fold_pad import fold_pad
 from bitline.graph.passes.name_nodes import name_nodes
+from bitline.graph.passes.plain_gemm import plain_gemm
 
 PASSES: Final[Mapping[str, Callable[[onnx.ModelProto], onnx.ModelProto]]] = MappingProxyType(
     {
@@ -35,6 +37,7 @@ PASSES: Final[Mapping[str, Callable[[onnx.ModelProto], onnx.ModelProto]]] = Mapp
         "fold_constants": fold_constants,
         "explicit_pads": explicit_pads,
         "fold_pad": fold_pad,
+        "plain_gemm": plain_gemm,
         "fold_batchnorm": fold_batchnorm,
         "drop_dead": drop_dead,
     }
