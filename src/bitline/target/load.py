@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +78,7 @@ def _read(name_or_path: str, readers: tuple[str, ...]) -> tuple[dict[str, Tree],
     if str(file) in readers or len(readers) >= MAX_BASES:
         raise refuse("BL0103", "targets extend one another in a circle", place=here, help="take one `extends` out")
     beside = file.parent / base
-    tree, under = _read(str(beside) if beside.is_file() else base, (*readers, str(file)))
+    tree, under = _read(str(beside) if os.path.isfile(beside) else base, (*readers, str(file)))
     return _merge(tree, source.tree), under | places
 
 
@@ -90,7 +91,7 @@ def _find(name_or_path: str, readers: tuple[str, ...]) -> Path:
     if name_or_path in names:
         return CATALOG / f"{name_or_path}.yaml"
     file = Path(name_or_path)
-    if file.is_file():
+    if os.path.isfile(file):  # unlike Path.is_file, False also for names that the system refuses
         return file
     raise refuse(
         "BL0102",
@@ -105,8 +106,10 @@ def _merge(base: dict[str, Tree], over: dict[str, Tree]) -> dict[str, Tree]:
     merged = dict(base)
     for key, tree in over.items():
         old = base.get(key)
-        deep = isinstance(old, dict) and isinstance(tree, dict) and not {"value", "source"} & tree.keys()
-        merged[key] = _merge(old, tree) if deep else tree  # pyright: ignore[reportArgumentType]
+        if isinstance(old, dict) and isinstance(tree, dict) and not {"value", "source"} & tree.keys():
+            merged[key] = _merge(old, tree)
+        else:
+            merged[key] = tree
     return merged
 
 
@@ -124,7 +127,7 @@ def _override(tree: dict[str, Tree], places: Places, overrides: Iterable[str]) -
         else:
             given.add(key)
             _put(tree, key, _scalar(value), "set by the user")
-            places |= {path: Place(code="BL0101", text=f"--set {text}") for path in _paths(key)}
+            places[tuple(key.split("."))] = Place(code="BL0101", text=f"--set {text}")
     if wrong:
         raise Refusal(wrong)
     if "array.rows" in given and "array.group_rows" not in given:
@@ -134,11 +137,11 @@ def _override(tree: dict[str, Tree], places: Places, overrides: Iterable[str]) -
 def _follow_rows(tree: dict[str, Tree], places: Places, old_rows: Tree) -> None:
     """Rows that all work together keep doing so when their number changes, and no group exceeds its array."""
     rows, group = _value(tree, "array", "rows"), _value(tree, "array", "group_rows")
-    if not isinstance(rows, int) or not isinstance(group, int):
+    if not isinstance(rows, int) or not isinstance(group, int) or rows < 1:
         return
     if rows < group or group == old_rows:
         _put(tree, "array.group_rows", rows, f"follows array.rows, which was set by the user (was {group})")
-        places |= {path: places["array", "rows"] for path in _paths("array.group_rows")}
+        places["array", "group_rows"] = places["array", "rows"]
 
 
 def _usage(text: str, message: str, way_out: str) -> Diagnostic:
@@ -157,11 +160,6 @@ def _put(tree: dict[str, Tree], key: str, value: Tree, source: str) -> None:
     keys = tree.get(section) if section else tree
     if isinstance(keys, dict):
         keys[name] = {"value": value, "source": source}
-
-
-def _paths(key: str) -> tuple[yaml.Path, ...]:
-    path = tuple(key.split("."))
-    return path, (*path, "value"), (*path, "source")
 
 
 def _scalar(text: str) -> Tree:
@@ -194,7 +192,10 @@ def _explain(error: ErrorDetails, tree: dict[str, Tree], places: Places) -> Diag
         message = f"{key} needs a value and a source"
         way_out = f"write {short[-1]}: {{value: {_shown(tree, short)}, source: a paper and table, or `estimated: why`}}"
     elif kind == "model_type":
-        message, way_out = f"{key} is a section of keys, not {error['input']!r}", f"keys are {', '.join(_siblings(path))}"
+        message, way_out = (
+            f"{key} is a section of keys, not {error['input']!r}",
+            f"keys are {', '.join(_siblings(path))}",
+        )
     elif path[-1] == "source":
         message, way_out = f"{key} has no source", "name a paper and table, a file, or write `estimated: why`"
     else:
