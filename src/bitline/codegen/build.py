@@ -1,0 +1,200 @@
+"""Schedule -> `Program` with the contents of its constant memories: cells of every block, parameters, tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from bitline.codegen.context import BARRIER, TOKENS, Context, Placed
+from bitline.codegen.emit import Tables, emit_queues
+from bitline.codegen.nest import PARAMETER_BYTES, kernel_nest, setup_nest
+from bitline.ir.kernels import Add, Constants, Kernel, MatMul, Move, Network, Pool, Softmax, Table, inputs_of
+from bitline.ir.loops import Nest
+from bitline.ir.program import Program, ProgramPort, Space
+from bitline.ir.residency import Block
+from bitline.ir.schedule import Job, Schedule, unit_block
+from bitline.numerics.arrays import encode_cells
+
+ALIGNMENT = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What the program has to know of the chip."""
+
+    cores: int
+    arrays_per_core: int
+    array_rows: int
+    array_cols: int
+    input_bytes: int
+    psum_bytes: int
+    output_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """The program, its constant memories by name, and the loop nest of every kernel."""
+
+    program: Program
+    constants: dict[str, bytes]
+    nests: tuple[Nest, ...]
+
+
+def job_blocks(kernel: MatMul, job: Job) -> list[list[Block]]:
+    """The blocks of every unit of a job, unit after unit."""
+    rows = kernel.matrix.rows if kernel.matrix.groups > 1 else 0
+    return [[unit_block(piece, job, unit, rows, kernel.matrix.cols) for piece in job.pieces] for unit in range(job.units)]
+
+
+def block_cells(kernel: MatMul, matrix: npt.NDArray[np.generic], block: Block) -> npt.NDArray[np.uint8]:
+    """Cells of a block of a block-diagonal matrix [groups, rows, cols]; between the groups weight 0."""
+    groups, rows, cols = matrix.shape
+    weights = np.zeros((block.rows, block.cols), np.int64)
+    for group in range(block.row_offset // rows, min(groups, -(-(block.row_offset + block.rows) // rows))):
+        top, left = group * rows, group * cols
+        r0, r1 = max(top, block.row_offset), min(top + rows, block.row_offset + block.rows)
+        c0, c1 = max(left, block.col_offset), min(left + cols, block.col_offset + block.cols)
+        if r0 < r1 and c0 < c1:
+            part = matrix[group, r0 - top : r1 - top, c0 - left : c1 - left]
+            weights[r0 - block.row_offset : r1 - block.row_offset, c0 - block.col_offset : c1 - block.col_offset] = part
+    return encode_cells(weights, kernel.math.weight_offset)
+
+
+class _Builder:
+    def __init__(self, network: Network, schedule: Schedule, constants: Constants) -> None:
+        self.network, self.schedule, self.constants = network, schedule, constants
+        self.cells: list[bytes] = []
+        self.cell_bytes = 0
+        self.parameters = bytearray()
+
+    def images(self, kernel: Kernel, jobs: tuple[Job, ...]) -> tuple[tuple[tuple[int, int], ...], ...]:
+        """Lay out the cells of all units of all jobs; (address in unit 0, step per unit) of each piece."""
+        if not isinstance(kernel, MatMul):
+            return tuple(() for _ in jobs)
+        matrix = self.constants[kernel.matrix.name]
+        found: list[tuple[tuple[int, int], ...]] = []
+        for job in jobs:
+            start = self.cell_bytes
+            sizes = [piece.block.rows * piece.block.cols for piece in job.pieces]
+            unit_bytes = sum(sizes)
+            for blocks in job_blocks(kernel, job):
+                for block in blocks:
+                    self.cells.append(block_cells(kernel, matrix, block).tobytes())
+                self.cell_bytes += unit_bytes
+            places = np.cumsum([0, *sizes])[:-1]
+            found.append(tuple((start + int(place), unit_bytes) for place in places))
+        return tuple(found)
+
+    def parameter_base(self, kernel: Kernel) -> int:
+        """Store what the vector unit needs for a kernel; its address in the memory `const`."""
+        base = len(self.parameters)
+        match kernel:
+            case MatMul():
+                x = self.network.tensor(kernel.x)
+                parameters = self.constants[kernel.post.parameters].astype(np.int64)
+                sums = self.constants[kernel.matrix.name].astype(np.int64).sum(axis=1).reshape(-1)
+                stored = parameters.copy()
+                stored[:, 0] -= (x.zero_point + kernel.math.input_offset) * sums
+                data = stored.astype(np.int32).tobytes()
+                assert len(data) == len(parameters) * PARAMETER_BYTES
+            case Table():
+                data = (self.constants[kernel.table].astype(np.int64) & 0xFF).astype(np.uint8).tobytes()
+            case Softmax():
+                data = self.constants[kernel.table].astype(np.int32).tobytes()
+            case Add() | Pool() | Move():
+                data = b""
+        self.parameters += data + bytes(-len(data) % ALIGNMENT)
+        return base
+
+    def contexts(self) -> list[Context]:
+        network, schedule = self.network, self.schedule
+        homes = {home.tensor: home for home in schedule.tensors}
+        opened: set[int] = set()
+        found: list[Context] = []
+        for kernel, plan in zip(network.kernels, schedule.kernels, strict=True):
+            loads = any(job.weights == "resident" for job in plan.jobs) and not schedule.resident
+            opens = loads and plan.segment not in opened
+            if opens:
+                opened.add(plan.segment)
+
+            def placed(name: str) -> Placed:
+                return Placed(tensor=network.tensor(name), home=homes[name])
+
+            found.append(
+                Context(
+                    schedule=plan,
+                    reads=tuple(placed(name) for name in inputs_of(kernel)),
+                    writes=placed(kernel.y),
+                    parameters=self.parameter_base(kernel),
+                    images=self.images(kernel, plan.jobs),
+                    loads_in_main=loads,
+                    opens_segment=opens,
+                )
+            )
+        return found
+
+
+def build_program(network: Network, schedule: Schedule, constants: Constants, machine: Machine) -> Built:
+    """Nests of all kernels, split into queues; memories as large as they are used or as the chip has them."""
+    builder = _Builder(network, schedule, constants)
+    contexts = builder.contexts()
+    last = len(network.kernels) - 1
+    nests = [
+        kernel_nest(kernel, context, cores=machine.cores, first=i == 0, last=i == last)
+        for i, (kernel, context) in enumerate(zip(network.kernels, contexts, strict=True))
+    ]
+    setup = [
+        (i, setup_nest(kernel, context))
+        for i, (kernel, context) in enumerate(zip(network.kernels, contexts, strict=True))
+        if schedule.resident
+    ]
+    used = schedule.memory_bytes
+    content = {"weights": b"".join(builder.cells), "const": bytes(builder.parameters)}
+
+    def shared(name: str, size: int, constant: bool = False) -> Space:
+        return Space(name=name, bytes=size, per_core=False, constant=constant)
+
+    def local(name: str, size: int) -> Space:
+        return Space(name=name, bytes=size, per_core=True, constant=False)
+
+    spaces = (
+        shared("dram", used.get("dram", 0)),
+        shared("shared", used.get("shared", 0)),
+        shared("weights", len(content["weights"]), constant=True),
+        shared("const", len(content["const"]), constant=True),
+        local("input", machine.input_bytes),
+        local("psum", machine.psum_bytes),
+        local("output", machine.output_bytes),
+    )
+    tables = Tables(cores=machine.cores, spaces=spaces, tokens=TOKENS, channels=(BARRIER,))
+    main = emit_queues(list(enumerate(nests)), tables)
+    prologue = emit_queues(setup, tables)
+    homes = {home.tensor: home for home in schedule.tensors}
+    program = Program(
+        cores=machine.cores,
+        arrays_per_core=machine.arrays_per_core,
+        array_rows=machine.array_rows,
+        array_cols=machine.array_cols,
+        spaces=spaces,
+        tokens=TOKENS,
+        channels=(BARRIER,),
+        runs=tuple(tables.runs),
+        maths=tuple(tables.maths),
+        posts=tuple(tables.posts),
+        ports=tuple(
+            ProgramPort(
+                name=port.name,
+                direction=port.direction,
+                tensor=port.tensor,
+                space=tables.space(homes[port.tensor].memory),
+                address=homes[port.tensor].address,
+                bytes=homes[port.tensor].bytes,
+            )
+            for port in network.ports
+        ),
+        setup=tuple(queue for queue in prologue if queue.code),
+        main=main,
+    )
+    return Built(program=program, constants=content, nests=tuple(nests))

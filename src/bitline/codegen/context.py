@@ -1,0 +1,80 @@
+"""What the nest of one kernel needs to know: where tensors lie, where its constants and weights are in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bitline.ir.kernels import Tensor
+from bitline.ir.loops import Access, Affine
+from bitline.ir.program import Runs, Token
+from bitline.ir.residency import TensorResidency
+from bitline.ir.schedule import KernelSchedule
+
+BARRIER = "barrier"
+
+TOKENS = (
+    Token(name="input_free", poster="mvm", waiter="dma_in"),
+    Token(name="input_full", poster="dma_in", waiter="mvm"),
+    Token(name="operand_free", poster="vector", waiter="dma_in"),
+    Token(name="operand_full", poster="dma_in", waiter="vector"),
+    Token(name="weights_free", poster="mvm", waiter="write"),
+    Token(name="weights_full", poster="write", waiter="mvm"),
+    Token(name="psum_free", poster="vector", waiter="mvm"),
+    Token(name="psum_full", poster="mvm", waiter="vector"),
+    Token(name="output_free", poster="dma_out", waiter="vector"),
+    Token(name="output_full", poster="vector", waiter="dma_out"),
+    Token(name="kernel_done", poster="dma_out", waiter="dma_in"),
+    Token(name="kernel_open", poster="dma_in", waiter="dma_out"),
+)
+
+Terms = tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """A tensor and where it is stored."""
+
+    tensor: Tensor
+    home: TensorResidency
+
+    def access(self, offset: int, terms: Terms, runs: Runs) -> Access:
+        """Bytes of the tensor from `offset` on."""
+        return Access(space=self.home.memory, at=Affine(base=self.home.address + offset, terms=terms), runs=runs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """Everything about one kernel. `images[job][piece]`: address and step per unit of a piece's cells in `weights`."""
+
+    schedule: KernelSchedule
+    reads: tuple[Placed, ...]
+    writes: Placed
+    parameters: int
+    images: tuple[tuple[tuple[int, int], ...], ...]
+    loads_in_main: bool
+    opens_segment: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ring:
+    """`slots` slots of `bytes` in a buffer, taken in turn: slot number = sequence number mod slots."""
+
+    space: str
+    slots: int
+    bytes: int
+
+    def access(self, first: int, sequence: Terms, offset: int, terms: Terms, runs: Runs) -> Access:
+        """Bytes at `offset` of slot (first + sum of `sequence`) mod slots."""
+        if self.slots == 1:
+            return Access(space=self.space, at=Affine(base=offset, terms=terms), runs=runs)
+        ring = tuple((var, self.bytes * step) for var, step in sequence)
+        return Access(
+            space=self.space,
+            at=Affine(terms=(*ring, *terms), phase=self.bytes * first + offset, modulus=self.slots * self.bytes),
+            runs=runs,
+        )
+
+
+def unit_terms(cores: int, step: int) -> Terms:
+    """`step` per unit, units counted core by core and then round by round."""
+    return (("core", step), ("round", step * cores)) if step else ()

@@ -1,0 +1,119 @@
+"""How the kernels run on a chip: tiles, which core computes which columns, how weights reach the arrays, segments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from bitline.ir.residency import Block, TensorResidency
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """A block and where it lies in its array. In a streamed job `array` counts within one turn of the ring."""
+
+    block: Block
+    array: int
+    w_row_start: int
+    w_col_start: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strip:
+    """Output columns col..col+cols-1 with all blocks above one another; the partial sums of a strip stay on one core."""
+
+    col: int
+    cols: int
+    pieces: tuple[Piece, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """Work of cores first_core..last_core-1, `rounds` times. The strips are those of the first core in round 0;
+
+    unit u = round * (last_core - first_core) + (core - first_core) computes the same strips `u * unit_cols` columns on.
+    weights: none (vector kernels) | resident | held (written once a round) | cycled (written again for every tile,
+    `chunk` blocks at a time, as they do not fit together). `turns`: how many rounds or chunks the arrays hold at once.
+    """
+
+    first_core: int
+    last_core: int
+    rounds: int
+    unit_cols: int
+    strips: tuple[Strip, ...]
+    weights: Literal["none", "resident", "held", "cycled"]
+    chunk: int
+    turns: int
+
+    @property
+    def cols(self) -> int:
+        """Columns of one unit."""
+        return sum(strip.cols for strip in self.strips)
+
+    @property
+    def cores(self) -> int:
+        return self.last_core - self.first_core
+
+    @property
+    def units(self) -> int:
+        return self.cores * self.rounds
+
+    @property
+    def pieces(self) -> tuple[Piece, ...]:
+        """All pieces of one unit, strip after strip."""
+        return tuple(piece for strip in self.strips for piece in strip.pieces)
+
+    @property
+    def chunks(self) -> int:
+        """In how many parts the pieces of a unit pass through the arrays."""
+        return -(-len(self.pieces) // self.chunk) if self.chunk else 1
+
+
+def unit_block(piece: Piece, job: Job, unit: int, groups_rows: int, groups_cols: int) -> Block:
+    """The block of `piece` in a unit of the job. A block-diagonal matrix (group of groups_rows x groups_cols) moves
+
+    down as it moves right; a plain one, given as groups_rows = 0, only right.
+    """
+    block = piece.block
+    cols = unit * job.unit_cols
+    return Block(
+        matrix=block.matrix,
+        copy=block.copy,
+        row_offset=block.row_offset + (cols // groups_cols * groups_rows if groups_rows else 0),
+        col_offset=block.col_offset + cols,
+        rows=block.rows,
+        cols=block.cols,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelSchedule:
+    """One kernel: tiles of tile_rows x tile_cols output pixels, slots of each buffer, and the jobs one after another."""
+
+    kernel: int
+    segment: int
+    tile_rows: int
+    tile_cols: int
+    input_slots: int
+    psum_slots: int
+    output_slots: int
+    jobs: tuple[Job, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """Kernels first..last (inclusive) whose resident blocks lie in the arrays together."""
+
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """`resident`: one segment holds everything, so weights are written once, before the first inference."""
+
+    segments: tuple[Segment, ...]
+    resident: bool
+    kernels: tuple[KernelSchedule, ...]
+    tensors: tuple[TensorResidency, ...]
+    memory_bytes: dict[str, int]

@@ -1,0 +1,1 @@
+"""QDQ ONNX -> kernels, and the same kernels as an integer ONNX model (`golden.onnx`)."""

@@ -1,0 +1,1 @@
+"""Where weights lie: matrices cut into blocks, blocks packed into arrays."""

@@ -1,0 +1,1 @@
+"""When things run: segments that share the arrays, tiles, jobs of cores, buffer addresses."""

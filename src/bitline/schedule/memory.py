@@ -1,0 +1,68 @@
+"""Addresses of tensors: each lives from its writer to its last reader; first the largest, at the lowest free address."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bitline.core.diagnostics import refuse
+from bitline.ir.kernels import Network, inputs_of
+from bitline.ir.residency import TensorResidency
+
+ALIGNMENT = 64
+
+
+def lifetimes(network: Network) -> dict[str, tuple[int, int]]:
+    """(first step, last step) of every tensor; the host writes before step 0 and reads after the last."""
+    lives: dict[str, tuple[int, int]] = {}
+    for port in network.ports:
+        if port.direction == "input":
+            lives[port.tensor] = (-1, -1)
+    for step, kernel in enumerate(network.kernels):
+        for name in inputs_of(kernel):
+            lives[name] = (lives[name][0], step)
+        lives[kernel.y] = (step, step)
+    for port in network.ports:
+        if port.direction == "output":
+            lives[port.tensor] = (lives[port.tensor][0], len(network.kernels))
+    return lives
+
+
+def place_tensors(network: Network, capacities: Mapping[str, int]) -> tuple[tuple[TensorResidency, ...], dict[str, int]]:
+    """(residencies, bytes used per memory); `capacities` in order of preference. Raises `Refusal` (BL0401)."""
+    lives = lifetimes(network)
+    placed: list[TensorResidency] = []
+    order = sorted(network.tensors, key=lambda t: (-t.size_bytes, lives[t.name], t.name))
+    for tensor in order:
+        first, last = lives[tensor.name]
+        for memory, capacity in capacities.items():
+            taken = sorted(
+                (p.address, p.address + p.bytes)
+                for p in placed
+                if p.memory == memory and p.from_step <= last and first <= p.to_step
+            )
+            address = 0
+            for start, end in taken:
+                if address + tensor.size_bytes <= start:
+                    break
+                address = max(address, -(-end // ALIGNMENT) * ALIGNMENT)
+            if address + tensor.size_bytes <= capacity:
+                placed.append(
+                    TensorResidency(
+                        tensor=tensor.name,
+                        memory=memory,
+                        address=address,
+                        bytes=tensor.size_bytes,
+                        from_step=first,
+                        to_step=last,
+                    )
+                )
+                break
+        else:
+            raise refuse(
+                "BL0401",
+                f"tensor {tensor.onnx!r} needs {tensor.size_bytes:,} bytes and finds no room in {', '.join(capacities)}",
+                place=f"{network.name}:{tensor.onnx}",
+                help="use a smaller input, or a target with more memory (`--set memory.dram_bytes=...`)",
+            )
+    used = {m: max((p.address + p.bytes for p in placed if p.memory == m), default=0) for m in capacities}
+    return tuple(sorted(placed, key=lambda p: (p.from_step, p.tensor))), used

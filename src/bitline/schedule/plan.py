@@ -1,0 +1,126 @@
+"""Network + chip -> `Schedule`. The packer is handed in, so that scheduling knows nothing of how rectangles are packed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from bitline.ir.kernels import Add, MatMul, Network, Pool, inputs_of
+from bitline.ir.residency import ArrayRegion, Block, BlockResidency
+from bitline.ir.schedule import Job, KernelSchedule, Schedule, unit_block
+from bitline.schedule.memory import place_tensors
+from bitline.schedule.segments import segments
+from bitline.schedule.tiling import (
+    Buffers,
+    StripPlan,
+    flat_schedule,
+    matmul_schedule,
+    pool_schedule,
+    resident_jobs,
+    streamed_jobs,
+)
+
+PackKernels = Callable[[Sequence[int]], "dict[int, tuple[StripPlan, ...]] | None"]
+"""Places of all strips of these kernels together (kernel -> strips with core and places), or None if they do not fit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """The schedule and where every block lies when."""
+
+    schedule: Schedule
+    blocks: tuple[BlockResidency, ...]
+
+
+def plan(
+    network: Network,
+    strips: dict[int, tuple[StripPlan, ...]],
+    pack: PackKernels,
+    buffers: Buffers,
+    capacities: dict[str, int],
+) -> Planned:
+    """Segments, jobs, tiles, addresses. `strips`: the cut matrices by kernel. Raises `Refusal` (BL04xx)."""
+    found, streamed = segments(len(network.kernels), sorted(strips), lambda kernels: pack(kernels) is not None)
+    placed: dict[int, tuple[StripPlan, ...]] = {}
+    for segment in found:
+        inside = [k for k in sorted(strips) if segment.first <= k <= segment.last and k not in streamed]
+        if inside:
+            together = pack(inside)
+            assert together is not None, "a segment was found to fit"
+            placed |= together
+    kernels: list[KernelSchedule] = []
+    for number, kernel in enumerate(network.kernels):
+        segment = next(i for i, s in enumerate(found) if s.first <= number <= s.last)
+        match kernel:
+            case MatMul():
+                jobs = resident_jobs(placed[number], buffers) if number in placed else streamed_jobs(strips[number], buffers)
+                kernels.append(matmul_schedule(kernel, number, segment, jobs, buffers))
+            case Pool():
+                kernels.append(pool_schedule(kernel, number, segment, buffers))
+            case _:
+                operands = 2 if isinstance(kernel, Add) else len(inputs_of(kernel))
+                y = network.tensor(kernel.y)
+                kernels.append(flat_schedule(kernel, y, number, segment, operands, buffers))
+    tensors, used = place_tensors(network, capacities)
+    schedule = Schedule(
+        segments=found,
+        resident=len(found) == 1 and not streamed,
+        kernels=tuple(kernels),
+        tensors=tensors,
+        memory_bytes=used,
+    )
+    return Planned(schedule=schedule, blocks=block_residencies(network, schedule))
+
+
+def _round(job: Job, unit: int, piece: int) -> tuple[int, int]:
+    """(round in which a piece of a unit is in its array, array): streamed pieces take turns."""
+    part = job.pieces[piece]
+    if job.weights == "resident":
+        return 0, part.array
+    turn = unit // job.cores
+    if job.weights == "held":
+        return turn, part.array + turn % job.turns * len(job.pieces)
+    order = turn * job.chunks + piece // job.chunk
+    return order, part.array + piece // job.chunk % job.turns * job.chunk
+
+
+def block_residencies(network: Network, schedule: Schedule) -> tuple[BlockResidency, ...]:
+    """Every block of every matrix with its place and the steps during which it lies there, in dependency order.
+
+    A cycled block is listed with the array of its first pass; later passes go round the same ring.
+    """
+    found: list[BlockResidency] = []
+    for kernel, plan_ in zip(network.kernels, schedule.kernels, strict=True):
+        if not isinstance(kernel, MatMul):
+            continue
+        height, width, _ = kernel.read.shape
+        tiles = -(-height // plan_.tile_rows) * -(-width // plan_.tile_cols)
+        segment = schedule.segments[plan_.segment]
+        rounds = 0
+        for job in plan_.jobs:
+            rows = kernel.matrix.rows if kernel.matrix.groups > 1 else 0
+            resident = job.weights == "resident"
+            top = 0
+            for unit in range(job.units):
+                for i, piece in enumerate(job.pieces):
+                    block: Block = unit_block(piece, job, unit, rows, kernel.matrix.cols)
+                    turn, array = _round(job, unit, i)
+                    top = max(top, turn + 1)
+                    found.append(
+                        BlockResidency(
+                            block=block,
+                            region=ArrayRegion(
+                                core=job.first_core + unit % job.cores,
+                                array=array,
+                                w_row_start=piece.w_row_start,
+                                w_col_start=piece.w_col_start,
+                            ),
+                            index=len(found),
+                            from_step=segment.first if resident else plan_.kernel,
+                            to_step=segment.last if resident else plan_.kernel,
+                            round=0 if resident else rounds + turn,
+                            loads=0 if schedule.resident else tiles if job.weights == "cycled" else 1,
+                        )
+                    )
+            rounds += 0 if resident else top
+    return tuple(found)

@@ -1,0 +1,272 @@
+"""Jobs and tiles of one kernel: which core computes which columns, and how many pixels at a time fit the buffers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from bitline.core.diagnostics import NoMatch, Refusal, refuse
+from bitline.ir.boxes import Walk, read_taps, read_walks
+from bitline.ir.kernels import Kernel, MatMul, Pool, Softmax, Tensor
+from bitline.ir.residency import Block
+from bitline.ir.schedule import Job, KernelSchedule, Piece, Strip
+
+PIXELS_WANTED = 8
+"""A resident job is split where its partial sums would leave room for fewer pixels than this at a time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Buffers:
+    """Bytes of the buffers of one core, and its arrays."""
+
+    input_bytes: int
+    psum_bytes: int
+    output_bytes: int
+    arrays: int
+    cores: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StripPlan:
+    """A strip before it belongs to a job; `places` (array, row, column) per block where it is resident on `core`."""
+
+    col: int
+    cols: int
+    blocks: tuple[Block, ...]
+    core: int = -1
+    places: tuple[tuple[int, int, int], ...] = ()
+
+
+def resident_jobs(strips: Sequence[StripPlan], buffers: Buffers) -> tuple[Job, ...]:
+    """One job per core and run of neighbouring strips."""
+    most = max(1, buffers.psum_bytes // (2 * 4 * PIXELS_WANTED))
+    jobs: list[Job] = []
+    for core in range(buffers.cores):
+        run: list[StripPlan] = []
+        for strip in [*(s for s in strips if s.core == core), None]:
+            joins = run and strip is not None and run[-1].col + run[-1].cols == strip.col
+            if strip is not None and (not run or (joins and sum(s.cols for s in run) + strip.cols <= most)):
+                run.append(strip)
+                continue
+            if run:
+                jobs.append(_job("resident", core, core + 1, 1, run, 0, 1))
+            run = [strip] if strip is not None else []
+    return tuple(jobs)
+
+
+def _job(
+    weights: Literal["none", "resident", "held", "cycled"],
+    first: int, last: int, rounds: int, strips: Sequence[StripPlan], chunk: int, turns: int,
+) -> Job:  # fmt: skip
+    count = 0
+    made: list[Strip] = []
+    for strip in strips:
+        pieces: list[Piece] = []
+        for i, block in enumerate(strip.blocks):
+            array, row, col = strip.places[i] if strip.places else (count % chunk if chunk else count, 0, 0)
+            pieces.append(Piece(block=block, array=array, w_row_start=row, w_col_start=col))
+            count += 1
+        made.append(Strip(col=strip.col, cols=strip.cols, pieces=tuple(pieces)))
+    return Job(
+        first_core=first,
+        last_core=last,
+        rounds=rounds,
+        unit_cols=sum(strip.cols for strip in strips),
+        strips=tuple(made),
+        weights=weights,
+        chunk=chunk,
+        turns=turns,
+    )
+
+
+def streamed_jobs(strips: Sequence[StripPlan], buffers: Buffers) -> tuple[Job, ...]:
+    """Weights outside the pixel loop: units of neighbouring strips that fill half the arrays go round the cores."""
+    height = len(strips[0].blocks)
+    together = max(1, buffers.arrays // (2 * height))
+    together = min(together, max(1, buffers.psum_bytes // (2 * 4 * PIXELS_WANTED * strips[0].cols)))
+    alike = [s for s in strips if (s.cols, len(s.blocks)) == (strips[0].cols, height)]
+    together = max(1, min(together, len(alike) // buffers.cores))
+    units = len(alike) // together
+    rounds, left = divmod(units, buffers.cores)
+    first = list(strips[:together])
+    jobs: list[Job] = []
+    if rounds:
+        jobs.append(_streamed(0, buffers.cores, rounds, first, buffers))
+    done = rounds * buffers.cores * together
+    if left:
+        jobs.append(_streamed(0, left, 1, strips[done : done + together], buffers))
+        done += left * together
+    if done < len(strips):
+        jobs.append(_streamed(left, left + 1, 1, strips[done:], buffers))
+    return tuple(jobs)
+
+
+def _streamed(first: int, last: int, rounds: int, strips: Sequence[StripPlan], buffers: Buffers) -> Job:
+    blocks = sum(len(strip.blocks) for strip in strips)
+    if blocks <= buffers.arrays:
+        turns = 2 if 2 * blocks <= buffers.arrays and rounds > 1 else 1
+        return _job("held", first, last, rounds, strips, 0, turns)
+    turns = 2 if buffers.arrays > 1 else 1
+    return _job("cycled", first, last, rounds, strips, buffers.arrays // turns, turns)
+
+
+def column_jobs(columns: int, width: int, cores: int) -> tuple[Job, ...]:
+    """Vector work: `columns` in units of `width` that go round the cores, then what is left."""
+    units, tail = divmod(columns, width)
+    rounds, left = divmod(units, cores)
+
+    def job(first: int, last: int, times: int, col: int, cols: int) -> Job:
+        strip = StripPlan(col=col, cols=cols, blocks=())
+        return _job("none", first, last, times, [strip], 0, 1)
+
+    jobs = [job(0, cores, rounds, 0, width)] if rounds else []
+    done = rounds * cores * width
+    if left:
+        jobs.append(job(0, left, 1, done, width))
+        done += left * width
+    if tail:
+        jobs.append(job(left % cores, left % cores + 1, 1, done, tail))
+    return tuple(jobs)
+
+
+def unit_channels(kernel: MatMul | Pool, job: Job) -> tuple[int, int, int]:
+    """(first stored channel, channels, channels on per unit) that a unit of the job reads."""
+    channels = read_taps(kernel.read).channels
+    if isinstance(kernel, Pool):
+        return job.strips[0].col, job.cols, job.unit_cols
+    if kernel.matrix.groups == 1:
+        return int(channels.min()), int(channels.max() - channels.min()) + 1, 0
+    rows = [(p.block.row_offset, p.block.row_offset + p.block.rows) for p in job.pieces]
+    part = channels[min(r[0] for r in rows) : max(r[1] for r in rows)]
+    low = int(part.min())
+    per_group = kernel.matrix.rows * (job.unit_cols // kernel.matrix.cols)
+    start = min(r[0] for r in rows)
+    step = int(channels[start + per_group] - channels[start]) if job.units > 1 else 0
+    return low, int(part.max()) - low + 1, step
+
+
+def _even(total: int, most: int) -> int:
+    """The smallest tile that needs no more tiles than `most` would."""
+    return -(-total // -(-total // most))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Tile:
+    rows: int
+    cols: int
+    slots: tuple[int, int, int]
+
+
+def _tile(
+    outs: tuple[int, int], walks: tuple[Walk, Walk], channels: int, cols: int, sums: bool, buffers: Buffers,
+    choices: Sequence[tuple[int, int, int]], single: bool,
+) -> _Tile | None:  # fmt: skip
+    """The largest tile for the first choice of (input, psum, output) slots under which one pixel fits."""
+    for slots in choices:
+        pixels = buffers.output_bytes // (slots[2] * cols)
+        if sums:
+            pixels = min(pixels, buffers.psum_bytes // (slots[1] * cols * 4))
+        room = buffers.input_bytes // slots[0]
+        if single:
+            pixels = min(pixels, 1)
+        if pixels < 1 or walks[0].length(1) * walks[1].length(1) * channels > room:
+            continue
+        width = min(outs[1], pixels)
+        while walks[0].length(1) * walks[1].length(width) * channels > room:
+            width -= 1
+        width = _even(outs[1], width)
+        height = min(outs[0], pixels // width)
+        while walks[0].length(height) * walks[1].length(width) * channels > room:
+            height -= 1
+        return _Tile(rows=_even(outs[0], height), cols=width, slots=slots)
+    return None
+
+
+DOUBLE = ((2, 2, 2), (1, 2, 2), (2, 1, 2), (1, 1, 1))
+SINGLE_PSUM = ((2, 1, 2), (1, 1, 2), (1, 1, 1))
+
+
+def _too_large(kernel: Kernel, what: str) -> Refusal:
+    return refuse(
+        "BL0401",
+        f"{kernel.name}: not even one output pixel fits: {what}",
+        place=f"{kernel.name}",
+        help="larger buffers: `--set memory.input_bytes=...`, `--set memory.psum_bytes=...` or `--set memory.output_bytes=...`",
+    )
+
+
+def matmul_schedule(kernel: MatMul, number: int, segment: int, jobs: tuple[Job, ...], buffers: Buffers) -> KernelSchedule:
+    """Tiles for the widest job of a kernel. Raises `Refusal` (BL0401) where one pixel does not fit the buffers."""
+    walks = read_walks(kernel.read)
+    assert not isinstance(walks, NoMatch), walks
+    height, width, _ = kernel.read.shape
+    channels = max(unit_channels(kernel, job)[1] for job in jobs)
+    cols = max(job.cols for job in jobs)
+    cycled = any(job.weights == "cycled" for job in jobs)
+    tile = _tile(
+        (height, width), walks, channels, cols, True, buffers, SINGLE_PSUM if cycled else DOUBLE, False
+    )
+    if tile is None:
+        box = walks[0].length(1) * walks[1].length(1) * channels
+        raise _too_large(kernel, f"{box:,} input bytes, {cols * 4:,} bytes of partial sums, {cols:,} output bytes")
+    return KernelSchedule(
+        kernel=number,
+        segment=segment,
+        tile_rows=tile.rows,
+        tile_cols=tile.cols,
+        input_slots=tile.slots[0],
+        psum_slots=tile.slots[1],
+        output_slots=tile.slots[2],
+        jobs=jobs,
+    )
+
+
+def pool_schedule(kernel: Pool, number: int, segment: int, buffers: Buffers) -> KernelSchedule:
+    """Channel slices go round the cores; the widest slice under which one window fits."""
+    walks = read_walks(kernel.read)
+    assert not isinstance(walks, NoMatch), walks
+    height, width, _, channels = kernel.read.shape
+    slice_ = -(-channels // buffers.cores)
+    while True:
+        choices = DOUBLE if slice_ > 1 else (*DOUBLE, (1, 1, 1))
+        tile = _tile((height, width), walks, slice_, slice_, False, buffers, choices[:1] if slice_ > 1 else choices, kernel.divide_by_valid)
+        if tile is not None:
+            break
+        if slice_ == 1:
+            raise _too_large(kernel, f"{walks[0].length(1) * walks[1].length(1):,} input bytes for one channel")
+        slice_ = -(-slice_ // 2)
+    return KernelSchedule(
+        kernel=number,
+        segment=segment,
+        tile_rows=tile.rows,
+        tile_cols=tile.cols,
+        input_slots=tile.slots[0],
+        psum_slots=tile.slots[1],
+        output_slots=tile.slots[2],
+        jobs=column_jobs(channels, slice_, buffers.cores),
+    )
+
+
+def flat_schedule(kernel: Kernel, y: Tensor, number: int, segment: int, operands: int, buffers: Buffers) -> KernelSchedule:
+    """Element by element over the stored bytes; a softmax takes one row at a time."""
+    height, width, channels = y.shape
+    total = height * width * channels
+    if isinstance(kernel, Softmax):
+        unit = channels
+        if unit * operands > buffers.input_bytes or unit > buffers.output_bytes:
+            raise _too_large(kernel, f"a row of {unit:,} bytes")
+    else:
+        most = min(buffers.input_bytes // (2 * operands), buffers.output_bytes // 2)
+        unit = _even(-(-total // buffers.cores), most) if total > buffers.cores else 1
+    slots = 2 if 2 * unit * operands <= buffers.input_bytes and 2 * unit <= buffers.output_bytes else 1
+    return KernelSchedule(
+        kernel=number,
+        segment=segment,
+        tile_rows=1,
+        tile_cols=1,
+        input_slots=slots,
+        psum_slots=1,
+        output_slots=slots,
+        jobs=column_jobs(total, unit, buffers.cores),
+    )
