@@ -49,41 +49,39 @@ class Executor:
         space = self.machine.program.spaces[pattern.operand.space]
         return self.machine.memories[pattern.operand.space][core if space.per_core else 0]
 
-    def bounds(self, pattern: Pattern, start: int) -> tuple[int, int]:
-        """First and last byte that a pattern touches, at most; raises outside the memory."""
+    def place(self, pattern: Pattern, counters: list[int]) -> slice | Ints:
+        """Where a pattern lies: a slice where its bytes are neighbours, else one index per byte. Raises outside the memory."""
         address = pattern.operand.address
         space = self.machine.program.spaces[pattern.operand.space]
-        first, last = start + pattern.first, start + pattern.last
+        start = pattern.start(counters)
         if address.modulus:
-            first, last = 0, address.modulus - 1
-        first, last = first + address.base, last + address.base
+            start %= address.modulus
+            if pattern.first + start < 0 or pattern.last + start >= address.modulus:
+                places = sections.placed(pattern, start).reshape(-1)
+                if address.base < 0 or address.base + address.modulus > space.bytes:
+                    raise stuck(f"a ring of {address.modulus} bytes leaves memory {space.name!r}")
+                return places
+        start += address.base
+        first, last = start + pattern.first, start + pattern.last
         if first < 0 or last >= space.bytes:
             raise stuck(f"addresses {first}..{last} outside memory {space.name!r} of {space.bytes} bytes")
-        return first, last
+        return slice(first, last + 1) if pattern.contiguous else (pattern.offsets + start).reshape(-1)
 
     def read(self, pattern: Pattern, counters: list[int]) -> Bytes:
         """Bytes [samples or 1, iterations, bytes]."""
-        start = pattern.start(counters)
-        first, last = self.bounds(pattern, start)
         memory = self.memory(pattern, counters[0])
-        shape = (memory.shape[0], *pattern.offsets.shape)
-        if pattern.contiguous and not pattern.operand.address.modulus:
-            return memory[:, first : last + 1].reshape(shape)
-        return memory.take(sections.placed(pattern, start).reshape(-1), axis=1).reshape(shape)
+        place = self.place(pattern, counters)
+        data = memory[:, place] if isinstance(place, slice) else memory.take(place, axis=1)
+        return data.reshape(memory.shape[0], *pattern.offsets.shape)
 
     def write(self, pattern: Pattern, counters: list[int], data: Bytes) -> None:
         """Store bytes [samples, iterations, bytes]."""
         if self.machine.program.spaces[pattern.operand.space].constant:
             raise stuck("a constant memory cannot be written")
-        start = pattern.start(counters)
-        first, last = self.bounds(pattern, start)
         if data.shape[1:] != pattern.offsets.shape:
             raise stuck(f"{data.shape[1:]} bytes for {pattern.offsets.shape} places")
         memory = self.memory(pattern, counters[0])
-        if pattern.contiguous and not pattern.operand.address.modulus:
-            memory[:, first : last + 1] = data.reshape(data.shape[0], -1)
-        else:
-            memory[:, sections.placed(pattern, start).reshape(-1)] = data.reshape(data.shape[0], -1)
+        memory[:, self.place(pattern, counters)] = data.reshape(data.shape[0], -1)
 
     def arrays(self, leaf: Leaf, counters: list[int]) -> Ints:
         """The array number of every iteration."""
@@ -172,9 +170,11 @@ class Executor:
             return np.zeros(leaf.iterations, np.bool_)
         if any(c for level, c in enumerate(counters) if mask >> level & 1):
             return np.zeros(leaf.iterations, np.bool_)
+        inner = [i for i in range(len(leaf.extents)) if mask >> (leaf.depth + i) & 1]
+        if not inner:
+            return np.ones(leaf.iterations, np.bool_)
         index = np.indices(leaf.extents).reshape(len(leaf.extents), -1)
-        late = [index[i] != 0 for i in range(len(leaf.extents)) if mask >> (leaf.depth + i) & 1]
-        return ~np.logical_or.reduce(late) if late else np.ones(leaf.iterations, np.bool_)
+        return (index[inner] == 0).all(axis=0)
 
     def vector(self, leaf: Leaf, instruction: Vector, counters: list[int]) -> None:
         post = self.machine.program.posts[instruction.post]

@@ -9,10 +9,10 @@ from bitline.target.schema import Chip
 def array_math(chip: Chip, *, rows: int, cols: int, groups: int, signed_input: bool) -> ArrayMath:
     """Arithmetic of a matrix of `groups` diagonal blocks of rows x cols.
 
-    A bundle shares one row group, so that a block of several groups is converted in one pass. Converters see unsigned
-    input bits, so signed inputs are driven as x + 128 there; a digital array drives them as they are.
+    A bundle shares one row group, so that a block of several groups is converted in one pass. Arrays are driven with
+    unsigned bits, so signed inputs are driven as x + 128.
     """
-    array, adc_bits = chip.array, chip.adc.bits.value
+    array = chip.array
     side_by_side = min(array.group_rows.value // rows, array.cols.value // cols)
     return ArrayMath(
         group_rows=array.group_rows.value,
@@ -21,6 +21,6 @@ def array_math(chip: Chip, *, rows: int, cols: int, groups: int, signed_input: b
         cell_bits=array.cell_bits.value,
         weight_offset=1 << (array.weight_bits.value - 1) if array.weight_encoding.value == "offset" else 0,
         input_bits=array.input_bits.value,
-        input_offset=1 << (array.input_bits.value - 1) if signed_input and adc_bits > 0 else 0,
-        adc_bits=adc_bits,
+        input_offset=1 << (array.input_bits.value - 1) if signed_input else 0,
+        adc_bits=chip.adc.bits.value,
     )

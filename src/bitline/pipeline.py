@@ -1,0 +1,211 @@
+"""The one place that knows the order of the stages; hands values from one to another and decides nothing itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import helper
+
+from bitline.codegen.build import Built, Machine, build_program
+from bitline.core.diagnostics import Diagnostic
+from bitline.engines.ort import Session
+from bitline.graph.model import Model
+from bitline.graph.passes import simplify
+from bitline.graph.read import read_model
+from bitline.ir.kernels import ArrayMath, MatMul, Network
+from bitline.ir.trace import Trace
+from bitline.isa import binary
+from bitline.lower.golden import golden_model
+from bitline.lower.kernels import Lowered, lower
+from bitline.place.cores import pack_segment
+from bitline.place.cuts import ColumnStrip, cut_matrix
+from bitline.quant.options import QuantOptions
+from bitline.quant.ptq import is_quantized, quantize
+from bitline.schedule.plan import Planned, plan
+from bitline.schedule.tiling import Buffers, StripPlan
+from bitline.sim import timing
+from bitline.target.arrays import array_math
+from bitline.target.schema import Chip
+
+Array = npt.NDArray[np.generic]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantised:
+    """A QDQ model, and what was done to get it."""
+
+    model: Model
+    steps: tuple[str, ...]
+    sqnr_db: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compiled:
+    """Everything that compilation makes, before it is written to a package."""
+
+    quantised: Quantised
+    chip: Chip
+    lowered: Lowered
+    planned: Planned
+    built: Built
+    program: bytes
+    trace: Trace
+    golden: onnx.ModelProto
+    problems: tuple[Diagnostic, ...]
+
+
+def load(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Model:
+    """Gate and simplification."""
+    return simplify(read_model(path, shapes=shapes))
+
+
+def quantise(model: Model, samples: Mapping[str, Array] | None, options: QuantOptions) -> Quantised:
+    """The model as QDQ; one that is QDQ already is taken as it is. Raises `Refusal` (BL0101) without samples."""
+    if is_quantized(model):
+        return Quantised(model=model, steps=("the model is quantised already and taken as it is",), sqnr_db=None)
+    from bitline.core.diagnostics import refuse
+
+    if samples is None:
+        raise refuse(
+            "BL0101",
+            "a float model needs calibration data",
+            place=model.place(),
+            help="give samples with --calib, or `--calib random:32` where only shapes matter",
+        )
+    result = quantize(model, samples, options)
+    return Quantised(model=result.model, steps=result.steps, sqnr_db=result.sqnr_db)
+
+
+def evaluate_unary(node: onnx.NodeProto, values: npt.NDArray[np.float32], initializers: Mapping[str, onnx.TensorProto]) -> npt.NDArray[np.float32]:
+    """One operator of one tensor on a vector, by ONNX Runtime."""
+    (name,) = [i for i in node.input if i and i not in initializers]
+    info = helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, list(values.shape))
+    out = helper.make_tensor_value_info(node.output[0], onnx.TensorProto.FLOAT, None)
+    used = [initializers[i] for i in node.input if i in initializers]
+    graph = helper.make_graph([node], "unary", [info], [out], used)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)])
+    model.ir_version = 8
+    result = Session(model, optimise=False, place=node.name).run({name: values})
+    return result[node.output[0]]
+
+
+def to_kernels(model: Model, chip: Chip) -> Lowered:
+    """Kernels of a QDQ model for the arrays of a chip."""
+    initializers = {t.name: t for t in model.proto.graph.initializer}
+
+    def make_math(rows: int, cols: int, groups: int, signed: bool) -> ArrayMath:
+        return array_math(chip, rows=rows, cols=cols, groups=groups, signed_input=signed)
+
+    def unary(node: onnx.NodeProto, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        return evaluate_unary(node, values, initializers)
+
+    return lower(model.proto, model.path.name, make_math=make_math, unary=unary)
+
+
+def buffers(chip: Chip) -> Buffers:
+    """The buffers of one core."""
+    memory = chip.memory
+    return Buffers(
+        input_bytes=memory.input_bytes.value,
+        psum_bytes=memory.psum_bytes.value,
+        output_bytes=memory.output_bytes.value,
+        arrays=chip.array.per_core.value,
+        cores=chip.cores.value,
+    )
+
+
+def matrix_strips(network: Network, chip: Chip) -> dict[int, tuple[ColumnStrip, ...]]:
+    """The cut matrices, by kernel."""
+    rows, cols = chip.array.rows.value, chip.array.cols.value
+    return {
+        number: cut_matrix(kernel.matrix, kernel.math, rows, cols)
+        for number, kernel in enumerate(network.kernels)
+        if isinstance(kernel, MatMul)
+    }
+
+
+def make_plan(network: Network, chip: Chip) -> Planned:
+    """Placement and schedule; the packer answers the schedule's questions."""
+    strips = matrix_strips(network, chip)
+    known: dict[tuple[int, ...], dict[int, tuple[StripPlan, ...]] | None] = {}
+
+    def pack(kernels: Sequence[int]) -> dict[int, tuple[StripPlan, ...]] | None:
+        key = tuple(kernels)
+        if key not in known:
+            known[key] = _packed(strips, key, chip)
+        return known[key]
+
+    plain = {
+        number: tuple(StripPlan(col=s.col, cols=s.cols, blocks=s.blocks) for s in found) for number, found in strips.items()
+    }
+    capacities = {"shared": chip.memory.shared_bytes.value, "dram": chip.memory.dram_bytes.value}
+    return plan(network, plain, pack, buffers(chip), capacities)
+
+
+def _packed(strips: dict[int, tuple[ColumnStrip, ...]], kernels: tuple[int, ...], chip: Chip) -> dict[int, tuple[StripPlan, ...]] | None:
+    placement = pack_segment(
+        [strips[k] for k in kernels],
+        cores=chip.cores.value,
+        arrays=chip.array.per_core.value,
+        rows=chip.array.rows.value,
+        cols=chip.array.cols.value,
+    )
+    if placement is None:
+        return None
+    return {
+        number: tuple(
+            StripPlan(
+                col=strip.col,
+                cols=strip.cols,
+                blocks=strip.blocks,
+                core=core,
+                places=tuple((p.array, p.w_row_start, p.w_col_start) for p in places),
+            )
+            for strip, core, places in zip(strips[number], placement.core_of[i], placement.places[i], strict=True)
+        )
+        for i, number in enumerate(kernels)
+    }
+
+
+def make_program(lowered: Lowered, planned: Planned, chip: Chip) -> Built:
+    """Nests and queues."""
+    memory, array = chip.memory, chip.array
+    machine = Machine(
+        cores=chip.cores.value,
+        arrays_per_core=array.per_core.value,
+        array_rows=array.rows.value,
+        array_cols=array.cols.value,
+        input_bytes=memory.input_bytes.value,
+        psum_bytes=memory.psum_bytes.value,
+        output_bytes=memory.output_bytes.value,
+    )
+    return build_program(lowered.network, planned.schedule, lowered.constants, machine)
+
+
+def compile_model(model: Model, samples: Mapping[str, Array] | None, chip: Chip, options: QuantOptions) -> Compiled:
+    """All stages and the structural checks; `problems` is empty for a sound program. Raises `Refusal`."""
+    from bitline.verify.program import verify_program
+
+    quantised = quantise(model, samples, options)
+    lowered = to_kernels(quantised.model, chip)
+    planned = make_plan(lowered.network, chip)
+    built = make_program(lowered, planned, chip)
+    program = binary.encode(built.program)
+    proof = verify_program(program)
+    trace = timing.trace(chip, built.program, len(lowered.network.kernels))
+    return Compiled(
+        quantised=quantised,
+        chip=chip,
+        lowered=lowered,
+        planned=planned,
+        built=built,
+        program=program,
+        trace=trace,
+        golden=golden_model(lowered.network, lowered.constants),
+        problems=proof.errors,
+    )
