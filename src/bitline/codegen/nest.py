@@ -8,10 +8,11 @@ Buffers are rings; a reader tells the writer with a token that a slot is free, t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from bitline.codegen.context import BARRIER, Context, Placed, Ring, Terms, unit_terms
 from bitline.core.diagnostics import NoMatch
@@ -37,6 +38,8 @@ from bitline.ir.loops import (
 )
 from bitline.ir.program import MathOp, PostOp, Runs, Unit
 from bitline.ir.schedule import Job
+
+Ints = npt.NDArray[np.int64]
 
 PARAMETER_BYTES = 12
 SUM_BYTES = 4
@@ -185,6 +188,15 @@ def tile_classes(kernel: MatMul | Pool, walks: tuple[Walk, Walk], context: Conte
     return [TileClass(rows=r, cols=c, across=across) for r in rows for c in cols]
 
 
+def tile_loops(classes: Sequence[TileClass], tile: Callable[[TileClass], Sequence[Statement]]) -> list[Statement]:
+    """Row after row of tiles, so that tiles run in the order of their sequence numbers."""
+    found: list[Statement] = []
+    for rows in dict.fromkeys(c.rows for c in classes):
+        line = [For(var="col", count=c.cols.count, body=tuple(tile(c))) for c in classes if c.rows == rows]
+        found.append(For(var="row", count=rows.count, body=tuple(line)))
+    return found
+
+
 def _job_box(kernel: MatMul | Pool, walks: tuple[Walk, Walk], job: Job, context: Context, taps: Taps) -> Box:
     schedule = context.schedule
     if isinstance(kernel, Pool):
@@ -261,9 +273,7 @@ class _MatMulJob:
             found += awaits("write", "weights_free", 1)
             found += [self._write(piece) for piece in range(len(self.images))]
             found += [*signals("write", "weights_full", 1), *awaits("mvm", "weights_full", 1)]
-        for tile in self.classes:
-            inner = For(var="col", count=tile.cols.count, body=tuple(self._tile(tile)))
-            found.append(For(var="row", count=tile.rows.count, body=(inner,)))
+        found += tile_loops(self.classes, self._tile)
         if held:
             found += signals("mvm", "weights_free", 1)
         return found
@@ -464,44 +474,64 @@ def _pool_nest(kernel: Pool, context: Context) -> list[Statement]:
         inputs = Ring(space="input", slots=schedule.input_slots, bytes=box.bytes)
         pixels = schedule.tile_rows * schedule.tile_cols
         outputs = Ring(space="output", slots=schedule.output_slots, bytes=pixels * job.cols)
-        body: list[Statement] = []
-        for tile in classes:
-            sequence = (("round", tiles), *tile.sequence)
-            valid = [
-                (int(r) - walks[0].low, int(c) - walks[1].low)
-                for r, c in zip(rows, cols, strict=True)
-                if not kernel.divide_by_valid
-                or (_inside(int(r) - walks[0].low, tile.rows) and _inside(int(c) - walks[1].low, tile.cols))
-            ]
-            windows = tuple((box.offset(r, c, 0), job.cols) for r, c in valid)
-            walk = (("y", walks[0].step * box.cols * box.channels), ("x", walks[1].step * box.channels))
-            out = (("y", tile.cols.out_len * job.cols), ("x", job.cols))
-            step = Step(
-                post=_pool_op(kernel, context, len(valid)),
-                dst=outputs.access(tile.first, sequence, 0, out, ((0, job.cols),)),
-                a=inputs.access(tile.first, sequence, 0, walk, windows),
-            )
-            inner = For(var="x", count=tile.cols.out_len, body=(Do(unit="vector", action=step),))
-            part: list[Statement] = [
-                *awaits("dma_in", "operand_free", 1),
-                *load_box(x, box, tile, inputs, sequence, tile.first, job.cores, pad),
-                *signals("dma_in", "operand_full", 1),
-                *awaits("vector", "operand_full", 1),
-                *awaits("vector", "output_free", 1),
-                For(var="y", count=tile.rows.out_len, body=(inner,)),
-                *signals("vector", "operand_free", 1),
-                *signals("vector", "output_full", 1),
-                *awaits("dma_out", "output_full", 1),
-                store_tile(
-                    y, tile, job, schedule.tile_rows, schedule.tile_cols, write_pitches(kernel), outputs, sequence,
-                    tile.first,
-                ),
-                *signals("dma_out", "output_free", 1),
-            ]  # fmt: skip
-            around = For(var="col", count=tile.cols.count, body=tuple(part))
-            body.append(For(var="row", count=tile.rows.count, body=(around,)))
+        work = _PoolTiles(kernel=kernel, context=context, job=job, box=box, inputs=inputs, outputs=outputs, taps=(rows, cols), tiles=tiles, pad=pad)
+        body = tile_loops(classes, work.tile)
         found += _vector_job(job, schedule.input_slots, schedule.output_slots, body)
     return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _PoolTiles:
+    """Statements of the tiles of one job of a pool."""
+
+    kernel: Pool
+    context: Context
+    job: Job
+    box: Box
+    inputs: Ring
+    outputs: Ring
+    taps: tuple[Ints, Ints]
+    tiles: int
+    pad: int
+
+    def windows(self, tile: TileClass) -> Runs:
+        """Where the taps lie in the box; where padding does not count, those inside the tensor."""
+        box, found = self.box, []
+        for tap_row, tap_col in zip(*self.taps, strict=True):
+            row, col = int(tap_row) - box.walk_rows.low, int(tap_col) - box.walk_cols.low
+            if not self.kernel.divide_by_valid or (_inside(row, tile.rows) and _inside(col, tile.cols)):
+                found.append((box.offset(row, col, 0), self.job.cols))
+        return tuple(found)
+
+    def tile(self, tile: TileClass) -> list[Statement]:
+        box, job, context, kernel = self.box, self.job, self.context, self.kernel
+        schedule, x = context.schedule, context.reads[0]
+        sequence = (("round", self.tiles), *tile.sequence)
+        windows = self.windows(tile)
+        walk = (("y", box.walk_rows.step * box.cols * box.channels), ("x", box.walk_cols.step * box.channels))
+        out = (("y", tile.cols.out_len * job.cols), ("x", job.cols))
+        step = Step(
+            post=_pool_op(kernel, context, len(windows)),
+            dst=self.outputs.access(tile.first, sequence, 0, out, ((0, job.cols),)),
+            a=self.inputs.access(tile.first, sequence, 0, walk, windows),
+        )
+        inner = For(var="x", count=tile.cols.out_len, body=(Do(unit="vector", action=step),))
+        return [
+            *awaits("dma_in", "operand_free", 1),
+            *load_box(x, box, tile, self.inputs, sequence, tile.first, job.cores, self.pad),
+            *signals("dma_in", "operand_full", 1),
+            *awaits("vector", "operand_full", 1),
+            *awaits("vector", "output_free", 1),
+            For(var="y", count=tile.rows.out_len, body=(inner,)),
+            *signals("vector", "operand_free", 1),
+            *signals("vector", "output_full", 1),
+            *awaits("dma_out", "output_full", 1),
+            store_tile(
+                context.writes, tile, job, schedule.tile_rows, schedule.tile_cols, write_pitches(kernel),
+                self.outputs, sequence, tile.first,
+            ),
+            *signals("dma_out", "output_free", 1),
+        ]  # fmt: skip
 
 
 def _inside(place: int, tiles: AxisTiles) -> bool:

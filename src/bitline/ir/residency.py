@@ -33,7 +33,7 @@ class BlockResidency:
 
     Streamed weights pass through the same region one after another inside one step: `round` counts them, blocks of
     different rounds of a step never lie there together. `loads` is how often the block is written per inference; 0 means
-    once, before the first inference.
+    once, before the first inference. `cells_at` is the address of its cells, row-major, in `arrays.bin`.
     """
 
     block: Block
@@ -43,6 +43,7 @@ class BlockResidency:
     to_step: int
     round: int
     loads: int
+    cells_at: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

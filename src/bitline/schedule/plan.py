@@ -90,6 +90,7 @@ def block_residencies(network: Network, schedule: Schedule) -> tuple[BlockReside
     A cycled block is listed with the array of its first pass; later passes go round the same ring.
     """
     found: list[BlockResidency] = []
+    cells = 0
     for kernel, plan_ in zip(network.kernels, schedule.kernels, strict=True):
         if not isinstance(kernel, MatMul):
             continue
@@ -120,7 +121,9 @@ def block_residencies(network: Network, schedule: Schedule) -> tuple[BlockReside
                             to_step=segment.last if resident else plan_.kernel,
                             round=0 if resident else rounds + turn,
                             loads=0 if schedule.resident else tiles if job.weights == "cycled" else 1,
+                            cells_at=cells,
                         )
                     )
+                    cells += block.rows * block.cols
             rounds += 0 if resident else top
     return tuple(found)
