@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.report import synthetic
 
 from bitline.report.summary import console_summary
+from tests.report import synthetic
 
 
 def test_title_then_aligned_columns() -> None:

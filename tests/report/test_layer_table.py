@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.report import synthetic
 
-from bitline.report.layers import LayerRow, bound_by, layer_table
+from bitline.report.layers import LayerRow, bound_by, layer_table, working_time
+from tests.report import synthetic
 
 PS = synthetic.PS
 
@@ -41,8 +41,9 @@ def test_work_of_a_streamed_layer(rows: tuple[LayerRow, ...]) -> None:
 
 
 def test_times_and_shares(rows: tuple[LayerRow, ...]) -> None:
-    assert [(row.start_us, row.end_us, row.duration_us) for row in rows] == [(0, 2, 2), (2, 6, 4), (6, 9, 3), (0, 0, 0)]
-    assert [row.time_share for row in rows] == [0.2, 0.4, 0.3, 0.0]
+    times = [(row.loads_from_us, row.start_us, row.end_us, row.duration_us) for row in rows]
+    assert times == [(0, 0.25, 2, 1.75), (2, 3, 6, 3), (6, 6, 9, 3), (0, 0, 0, 0)], "loading ahead is no working time"
+    assert [row.time_share for row in rows] == [0.175, 0.3, 0.3, 0.0]
 
 
 def test_energy_and_shares(rows: tuple[LayerRow, ...]) -> None:
@@ -52,8 +53,8 @@ def test_energy_and_shares(rows: tuple[LayerRow, ...]) -> None:
 
 
 def test_what_a_layer_is_bound_by(rows: tuple[LayerRow, ...]) -> None:
-    assert rows[0].bound_by == "mvm 70 %"
-    assert rows[1].bound_by == "mvm 100 %", "4.5 us of busy arrays in 4 us are all of the time, not 113 %"
+    assert rows[0].bound_by == "mvm 80 %", "1.4 us of 1.75 us"
+    assert rows[1].bound_by == "mvm 100 %", "4.5 us of busy arrays in 3 us are all of the time, not 150 %"
     assert rows[2].bound_by == "waiting (vector 20 %)"
     assert rows[3].bound_by == "no work"
 
@@ -62,6 +63,23 @@ def test_full_units_are_told_apart_by_their_work() -> None:
     spans = [synthetic.span(0, "dma_in", 0, 10, 10), synthetic.span(0, "mvm", 0, 10, 25)]
     assert bound_by(spans) == "mvm 100 %"
     assert bound_by([spans[0], replace(spans[1], busy_ps=9)]) == "dma in 100 %"
+
+
+def test_weights_written_ahead_do_not_make_a_layer_long() -> None:
+    spans = [synthetic.span(0, "write", 0, 80, 40), synthetic.span(0, "mvm", 90, 100, 6)]
+    assert working_time(spans) == (90, 100)
+    assert bound_by(spans) == "mvm 60 %"
+
+
+def test_of_writing_that_goes_on_during_work_the_part_within_counts() -> None:
+    spans = [synthetic.span(0, "write", 0, 100, 90), synthetic.span(0, "mvm", 50, 100, 20)]
+    assert bound_by(spans) == "write 90 %"
+
+
+def test_a_layer_that_only_copies_works_while_it_copies() -> None:
+    spans = [synthetic.span(0, "dma_in", 5, 20, 12), synthetic.span(0, "dma_out", 10, 25, 3)]
+    assert working_time(spans) == (5, 25)
+    assert bound_by(spans) == "dma in 60 %"
 
 
 def test_busy_time_is_of_one_core_not_the_sum_of_cores() -> None:

@@ -16,7 +16,6 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from tests.report import synthetic
 
 from bitline.report.html import render
 from bitline.report.html.colours import layer_colour
@@ -25,6 +24,7 @@ from bitline.report.html.floorplan import floor_plan, rounds_per_step
 from bitline.report.html.timeline import MOST_SPANS, ticks, timeline
 from bitline.report.layers import layer_table
 from bitline.target.schema import KEYS, entry
+from tests.report import synthetic
 
 
 class Page(HTMLParser):
@@ -77,7 +77,9 @@ def test_headline_and_explanations_are_there() -> None:
 
 def test_blocks_are_drawn_to_scale_and_resident_ones_shown_first() -> None:
     plan = floor_plan(synthetic.network(), synthetic.blocks(), synthetic.chip())
-    assert [(core.core, [array.array for array in core.arrays]) for core in plan.cores] == [(0, [0, 1]), (1, [0, 1])]
+    assert [(core.core, [array.array for array in core.arrays]) for core in plan.cores] == [(0, [0, 1]), (1, [])]
+    assert [core.spare for core in plan.cores] == [(), (0, 1)], "arrays that nothing ever uses"
+    assert "never used:" in "".join(Page(small()).text)
     block = plan.cores[0].arrays[0].blocks[0]
     scale = plan.width / 64
     assert (block.x, block.y) == pytest.approx((4 * scale, 8 * scale), abs=0.01)
@@ -91,7 +93,7 @@ def test_data_of_a_streamed_block_are_its_residency() -> None:
     assert data["blocks"][2] == [1, 1, 0, 2, 64, 0, 64, 64, 0, 1, 0, 0, 1, 1, 1, 1]
     assert data["matrices"] == ["w1", "w2"]
     assert data["rounds"] == [1, 2, 1, 1]
-    assert data["cells"] == 64 * 64
+    assert (data["cells"], data["arrays"]) == (64 * 64, 4)
     assert data["kernels"][1] == ["/conv2/Conv", "MatMul", "/conv2/Conv, /conv2/Conv/Relu"]
 
 
@@ -241,7 +243,14 @@ def test_a_vast_chip_is_drawn_without_its_empty_arrays() -> None:
 @pytest.mark.parametrize(("rows", "cols"), [(1024, 16), (16, 1024), (1152, 256), (64, 64)])
 @pytest.mark.parametrize(("cores", "arrays"), [(1, 1), (4, 9), (64, 1), (2, 100)])
 def test_arrays_of_every_form_can_be_seen(rows: int, cols: int, cores: int, arrays: int) -> None:
-    plan = floor_plan(synthetic.network(), (), synthetic.chip(cores, arrays, rows, cols))
+    chip = synthetic.chip(cores, arrays, rows, cols)
+    blocks = [
+        synthetic.residency("w1", place=(c, a, 0, 0), offset=(0, 0), size=(9, 9), index=0, steps=(0, 3))
+        for c in range(cores)
+        for a in range(arrays)
+    ]
+    plan = floor_plan(synthetic.network(), blocks, chip)
+    assert sum(len(core.arrays) for core in plan.cores) == plan.total == cores * arrays
     assert 25 <= plan.width <= 350
     assert 25 <= plan.height <= 350
 

@@ -6,11 +6,10 @@ import csv
 import io
 from dataclasses import replace
 
-from tests.report import synthetic
-
 from bitline.ir.kernels import MatMul
 from bitline.report.csv import placement_csv
 from bitline.report.names import NO_KERNEL, kernel_of, matrix_users
+from tests.report import synthetic
 
 
 def test_the_fixed_columns_come_first_and_every_number_is_there() -> None:

@@ -10,11 +10,11 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.report import synthetic
 
 from bitline.core.canonical import dumps
 from bitline.report.lanes import lanes
 from bitline.report.trace import trace_json
+from tests.report import synthetic
 
 Events = list[dict[str, Any]]
 

@@ -15,6 +15,7 @@ from bitline.target.schema import Chip
 
 PS_PER_US = 1_000_000
 FJ_PER_NJ = 1_000_000
+COMPUTES = ("mvm", "vector")
 BUSY_ENOUGH = 0.5
 """A kernel in which no unit works for half of the time is held up by waiting, not by that unit."""
 
@@ -23,6 +24,8 @@ BUSY_ENOUGH = 0.5
 class LayerRow:
     """What one kernel did in one inference, over all cores. Shares are of the whole inference, 0 to 1.
 
+    A kernel works from `start_us`, its first instruction on a unit that computes, to `end_us`; it may load weights and
+    inputs from `loads_from_us` on, while others work.
     `utilisation` is macs / (mvms x rows x columns of an array), None where nothing was multiplied in arrays.
     `bound_by` names the unit that was busy for the largest part of the duration, in words.
     """
@@ -35,6 +38,7 @@ class LayerRow:
     mvms: int
     weight_writes: int
     dma_bytes: int
+    loads_from_us: float
     start_us: float
     end_us: float
     duration_us: float
@@ -58,16 +62,30 @@ def busy_share(span: Span) -> float:
     return min(1.0, span.busy_ps / duration) if duration else 1.0
 
 
+def working_time(spans: Sequence[Span]) -> tuple[int, int]:
+    """Start and end in ps: from the first instruction of a unit that computes to the last instruction of all.
+
+    Weights and inputs are loaded while earlier kernels still compute; that would make a kernel look as long as those.
+    """
+    computing = [span.start_ps for span in spans if span.unit in COMPUTES] or [span.start_ps for span in spans]
+    return min(computing, default=0), max((span.end_ps for span in spans), default=0)
+
+
 def bound_by(spans: Sequence[Span]) -> str:
-    """What holds a kernel up: `mvm 93 %`, or `waiting (dma in 31 %)` where no unit is busy for half of the time."""
+    """What holds a kernel up: `mvm 93 %`, or `waiting (dma in 31 %)` where no unit is busy for half of the time.
+
+    Of a span that began before the working time, the part within counts, as if it had been busy evenly.
+    """
     if not spans:
         return "no work"
-    duration = max(span.end_ps for span in spans) - min(span.start_ps for span in spans)
-    busy: dict[tuple[str, int], int] = defaultdict(int)
+    start, end = working_time(spans)
+    busy: dict[tuple[str, int], float] = defaultdict(float)
     for span in spans:
-        busy[span.unit, span.core] += span.busy_ps
+        length = span.end_ps - span.start_ps
+        within = (span.end_ps - max(start, span.start_ps)) / length if length else 1.0
+        busy[span.unit, span.core] += span.busy_ps * max(0.0, within)
     # Arrays of a core multiply side by side, so that the busy time of `mvm` may exceed the duration.
-    share_of = {key: min(1.0, time / duration) if duration else 1.0 for key, time in busy.items()}
+    share_of = {key: min(1.0, time / (end - start)) if end > start else 1.0 for key, time in busy.items()}
     unit, core = min(busy, key=lambda key: (-share_of[key], -busy[key], unit_order(key[0]), key[1]))
     share = share_of[unit, core]
     words = f"{unit_label(unit)} {100 * share:.0f} %"
@@ -100,8 +118,7 @@ def layer_table(network: Network, blocks: Sequence[BlockResidency], trace: Trace
     rows: list[LayerRow] = []
     for place, kernel in enumerate(network.kernels):
         mine, paid = spans[place], costs[place]
-        start = min((span.start_ps for span in mine), default=0)
-        end = max((span.end_ps for span in mine), default=0)
+        start, end = working_time(mine)
         by_unit: dict[str, int] = defaultdict(int)
         for cost in paid:
             for unit, energy in cost.energy_by_unit_fj.items():
@@ -117,6 +134,7 @@ def layer_table(network: Network, blocks: Sequence[BlockResidency], trace: Trace
                 mvms=mvms,
                 weight_writes=sum(cost.weight_writes for cost in paid),
                 dma_bytes=sum(cost.dma_bytes for cost in paid),
+                loads_from_us=min((span.start_ps for span in mine), default=0) / PS_PER_US,
                 start_us=start / PS_PER_US,
                 end_us=end / PS_PER_US,
                 duration_us=(end - start) / PS_PER_US,

@@ -103,15 +103,22 @@ COLUMNS: Final[tuple[Column, ...]] = (
         total=True,
     ),
     Column(
+        heading="loads from",
+        unit="us",
+        tip="Start of the first instruction of any unit: weights and inputs may come while earlier layers compute.",
+        value=lambda r: r.loads_from_us,
+    ),
+    Column(
         heading="start",
         unit="us",
-        tip="Start of the first instruction of the layer, from the start of the inference.",
+        tip="Start of the first instruction on a unit that computes (mvm, vector), from the start of the inference.",
         value=lambda r: r.start_us,
     ),
     Column(
         heading="duration",
         unit="us",
-        tip="From the start of the first instruction to the end of the last, on any core.\nend - start",
+        tip="From the first instruction on a unit that computes to the end of the last on any unit, all cores.\n"
+        "end - start\nWhat is loaded ahead, while earlier layers compute, does not count.",
         value=lambda r: r.duration_us,
     ),
     Column(

@@ -13,8 +13,8 @@ from bitline.ir.residency import BlockResidency
 from bitline.report.names import kernel_of, matrix_users
 from bitline.target.schema import Chip
 
-MOST_EMPTY_ARRAYS = 256
-"""A chip with more arrays than this is drawn without those that hold nothing."""
+MOST_ARRAYS = 1024
+"""A chip with more arrays than this is drawn without those that never hold anything."""
 LABEL_WIDTH, LABEL_HEIGHT = 20.0, 11.0
 TINY_WIDTH, TINY_HEIGHT = 7.0, 4.0
 LINE, AROUND_CORE, AROUND_ARRAY = 1312.0, 36.0, 35.0
@@ -54,21 +54,23 @@ class ArrayPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CorePlan:
-    """The arrays of one core."""
+    """The arrays of one core; `spare` are the numbers of those that never hold anything."""
 
     core: int
     arrays: tuple[ArrayPlan, ...]
+    spare: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FloorPlan:
-    """All arrays of one size, `width` by `height` pixels; `undrawn` of them are empty and left out."""
+    """All arrays of one size, `width` by `height` pixels; `undrawn` of `total` are empty and left out."""
 
     cores: tuple[CorePlan, ...]
     rows: int
     cols: int
     width: float
     height: float
+    total: int
     undrawn: int
 
 
@@ -89,23 +91,31 @@ def floor_plan(network: Network, blocks: Sequence[BlockResidency], chip: Chip) -
     for place, b in enumerate(blocks):
         held[b.region.core, b.region.array].append(place)
     total = chip.cores.value * chip.array.per_core.value
-    if total <= MOST_EMPTY_ARRAYS:
+    if total <= MOST_ARRAYS:
         for core in range(chip.cores.value):
             for array in range(chip.array.per_core.value):
                 held.setdefault((core, array), [])
-    per_core = max(Counter(core for core, _ in held).values(), default=1)
-    width, height = _size(rows, cols, len(held), per_core)
-    cores: dict[int, list[ArrayPlan]] = defaultdict(list)
-    for core, array in sorted(held):
+    used = Counter(core for (core, _), places in held.items() if places)
+    width, height = _size(rows, cols, used.total(), max(used.values(), default=1))
+    cores: dict[int, list[ArrayPlan]] = {core: [] for core, _ in sorted(held)}
+    for core, array in sorted(key for key, places in held.items() if places):
         drawn = (_placed(place, blocks[place], kernel_of(blocks[place], users)) for place in held[core, array])
         placed = tuple(_scaled(block, width / cols, height / rows) for block in drawn)
         cores[core].append(ArrayPlan(core=core, array=array, blocks=placed))
     return FloorPlan(
-        cores=tuple(CorePlan(core=core, arrays=tuple(arrays)) for core, arrays in cores.items()),
+        cores=tuple(
+            CorePlan(
+                core=core,
+                arrays=tuple(arrays),
+                spare=tuple(sorted(array for (c, array), places in held.items() if c == core and not places)),
+            )
+            for core, arrays in cores.items()
+        ),
         rows=rows,
         cols=cols,
         width=width,
         height=height,
+        total=max(total, len(held)),
         undrawn=max(0, total - len(held)),
     )
 

@@ -96,10 +96,10 @@
       figure.querySelector(".fill").textContent = part ? `${(100 * part).toFixed(0)} %` : "empty";
     }
     const name = at < 0 ? "what stays between inferences" : `while ${kernelName(at)} runs`;
-    const part = figures.length ? (100 * cells) / (figures.length * data.cells) : 0;
+    const part = data.arrays ? (100 * cells) / (data.arrays * data.cells) : 0;
     byId("step-name").textContent = `${name} `;
     const detail = document.createElement("small");
-    detail.textContent = `${count} blocks, ${part.toFixed(1)} % of the arrays shown`;
+    detail.textContent = `${count} blocks, ${part.toFixed(1)} % of all cells`;
     byId("step-name").append(detail);
   };
   const goTo = (at) => {

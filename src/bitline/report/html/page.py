@@ -13,12 +13,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from bitline.ir.kernels import Network
+from bitline.ir.program import UNITS
 from bitline.ir.residency import BlockResidency
 from bitline.ir.trace import Trace
 from bitline.report.facts import Facts
 from bitline.report.html.colours import layer_colour
 from bitline.report.html.columns import COLUMNS, grouped, table_rows, totals
-from bitline.report.html.floorplan import floor_plan, rounds_per_step
+from bitline.report.html.floorplan import FloorPlan, floor_plan, rounds_per_step
 from bitline.report.html.timeline import WHOLE, Timeline, timeline
 from bitline.report.layers import FJ_PER_NJ, layer_table, unit_order
 from bitline.report.names import kernel_of, matrix_users, node_label, printable, unit_label
@@ -38,11 +39,12 @@ class SheetRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """A part of a bar: name, value in words, percent of the whole."""
+    """A part of a bar: name, value in words, percent of the whole, number of its colour in the style sheet."""
 
     name: str
     text: str
     percent: float
+    colour: int
 
 
 def render(*, facts: Facts, network: Network, blocks: Sequence[BlockResidency], trace: Trace, chip: Chip) -> str:
@@ -62,13 +64,14 @@ def render(*, facts: Facts, network: Network, blocks: Sequence[BlockResidency], 
     script = _own("page.js")
     layers = layer_table(network, blocks, trace, chip)
     bars = timeline(trace)
+    plan = floor_plan(network, blocks, chip)
     return environment.get_template("page.html.jinja").render(
         facts=facts,
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         style=Markup(_own("style.css")),
         colours=[layer_colour(place) for place in range(len(network.kernels))],
-        plan=floor_plan(network, blocks, chip),
+        plan=plan,
         timeline=bars,
         whole=WHOLE,
         columns=COLUMNS,
@@ -77,7 +80,7 @@ def render(*, facts: Facts, network: Network, blocks: Sequence[BlockResidency], 
         energy=_energy(trace),
         sheet=_data_sheet(chip),
         chip=chip,
-        data=_data(network, blocks, bars, chip),
+        data=_data(network, blocks, bars, plan),
         printable=printable,
     )
 
@@ -88,7 +91,7 @@ def _own(name: str) -> str:
 
 
 def _data(
-    network: Network, blocks: Sequence[BlockResidency], bars: Timeline, chip: Chip
+    network: Network, blocks: Sequence[BlockResidency], bars: Timeline, plan: FloorPlan
 ) -> dict[str, list[str] | list[list[str]] | list[list[int]] | list[int] | int]:
     """What tooltips and the step selector need; the script names the places of each list."""
     users = matrix_users(network)
@@ -111,7 +114,8 @@ def _data(
         "spans": [
             [s.kernel, s.core, units.index(s.unit), s.start_ps, s.end_ps, s.busy_ps, s.instructions] for s in bars.spans
         ],
-        "cells": chip.array.rows.value * chip.array.cols.value,
+        "cells": plan.rows * plan.cols,
+        "arrays": plan.total,
     }
 
 
@@ -121,11 +125,16 @@ def _energy(trace: Trace) -> tuple[Part, ...]:
     for cost in trace.costs:
         for unit, energy in cost.energy_by_unit_fj.items():
             units[unit] += energy
-    spent = [(unit_label(unit), units[unit]) for unit in sorted(units, key=unit_order)]
-    spent.append(("at rest", trace.energy_fj - sum(units.values())))
+    spent = [(unit_label(unit), units[unit], unit_order(unit)[0]) for unit in sorted(units, key=unit_order)]
+    spent.append(("at rest", trace.energy_fj - sum(units.values()), len(UNITS)))
     return tuple(
-        Part(name=name, text=f"{grouped(energy / FJ_PER_NJ, 1)} nJ", percent=round(100 * energy / trace.energy_fj, 2))
-        for name, energy in spent
+        Part(
+            name=name,
+            text=f"{grouped(energy / FJ_PER_NJ, 1)} nJ",
+            percent=round(100 * energy / trace.energy_fj, 2),
+            colour=colour,
+        )
+        for name, energy, colour in spent
         if energy > 0 and trace.energy_fj
     )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from math import ceil, floor, log10
 
 from bitline.ir.trace import Span, Trace
+from bitline.report.html.columns import grouped
 from bitline.report.lanes import lanes
 from bitline.report.layers import PS_PER_US, busy_share, unit_order
 from bitline.report.names import unit_label
@@ -127,5 +128,5 @@ def ticks(end_ps: int) -> tuple[Tick, ...]:
         for i in range(ceil(end_us / (step * 10.0**power)) + 1):
             value = i * step * 10.0**power
             if value <= end_us and (level == 0 or i % 10):
-                marks.append(Tick(percent=round(100 * value / end_us, 4), text=f"{value:,.{decimals}f}", level=level))
+                marks.append(Tick(percent=round(100 * value / end_us, 4), text=grouped(value, decimals), level=level))
     return tuple(marks)
