@@ -4,7 +4,7 @@
     y = Relu(Identity(Dropout(x)))                                -->   y = Relu(x)
 
 ONNX Runtime computes the values, unoptimised, so that the model before and after agrees bit for bit. Left alone:
-results above 64 MiB each or 512 MiB together, random operators, operators with subgraphs, QuantizeLinear and
+results above 64 MiB each or 256 MiB together, random operators, operators with subgraphs, QuantizeLinear and
 DequantizeLinear (they carry what a quantised model means), and nodes whose output the graph returns.
 """
 
@@ -17,7 +17,7 @@ from onnx import TensorProto, numpy_helper
 from bitline.graph.model import Array, Wiring, attribute, copied, keep_nodes, subgraphs
 
 FOLD_BYTES = 64 * 2**20
-FOLD_BYTES_TOTAL = 512 * 2**20
+FOLD_BYTES_TOTAL = 256 * 2**20
 
 _KEPT = frozenset(
     {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Dropout"}
@@ -25,12 +25,14 @@ _KEPT = frozenset(
 )
 
 
-def fold_constants(model: onnx.ModelProto) -> onnx.ModelProto:
+def fold_constants(
+    model: onnx.ModelProto, *, each_bytes: int = FOLD_BYTES, total_bytes: int = FOLD_BYTES_TOTAL
+) -> onnx.ModelProto:
     folded = _constant_nodes_to_initializers(_without_identities(model))
-    budget = FOLD_BYTES_TOTAL
+    budget = total_bytes
     while True:
         folded = _with_inferred_shapes(folded)
-        chosen = _foldable(folded, budget)
+        chosen = _foldable(folded, each_bytes, budget)
         if not chosen:
             return folded
         values = _computed(folded, chosen)
@@ -133,7 +135,7 @@ def _with_inferred_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
     return onnx.shape_inference.infer_shapes(model, data_prop=True)
 
 
-def _foldable(model: onnx.ModelProto, budget: int) -> set[int]:
+def _foldable(model: onnx.ModelProto, each_bytes: int, budget: int) -> set[int]:
     """Indices of nodes that can be computed now, each with outputs of known and bearable size."""
     wiring = Wiring(model.graph)
     constant = set(wiring.constants)
@@ -147,7 +149,7 @@ def _foldable(model: onnx.ModelProto, budget: int) -> set[int]:
         if not static and not all(name in constant for name in node.input if name):
             continue
         sizes = [_bytes(wiring, name) for name in node.output if name]
-        if any(size is None or size > FOLD_BYTES for size in sizes):
+        if any(size is None or size > each_bytes for size in sizes):
             continue
         budget -= sum(size for size in sizes if size is not None)
         if budget < 0:
