@@ -81,6 +81,7 @@ def residency(
         to_step=steps[1],
         round=turn,
         loads=loads,
+        cells_at=4096 * index,
     )
 
 

@@ -15,10 +15,10 @@ from tests.report import synthetic
 def test_the_fixed_columns_come_first_and_every_number_is_there() -> None:
     assert placement_csv(synthetic.blocks(), synthetic.network()) == (
         "core_id,index,w_row_start,w_col_start,rows,cols,node,row_offset,col_offset,"
-        "array,matrix,copy,from_step,to_step,round,loads\n"
-        "0,0,8,4,32,16,/conv1/Conv,0,0,0,w1,0,0,3,0,0\n"
-        "0,1,0,0,64,64,/conv2/Conv,0,0,1,w2,0,1,1,0,1\n"
-        "0,2,0,0,64,64,/conv2/Conv,64,0,1,w2,0,1,1,1,1\n"
+        "array,matrix,copy,from_step,to_step,round,loads,cells_at\n"
+        "0,0,8,4,32,16,/conv1/Conv,0,0,0,w1,0,0,3,0,0,0\n"
+        "0,1,0,0,64,64,/conv2/Conv,0,0,1,w2,0,1,1,0,1,4096\n"
+        "0,2,0,0,64,64,/conv2/Conv,64,0,1,w2,0,1,1,1,1,8192\n"
     )
 
 

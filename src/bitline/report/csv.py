@@ -12,13 +12,16 @@ from bitline.report.names import NO_KERNEL, kernel_of, matrix_users, node_label
 
 HEADER = (
     *("core_id", "index", "w_row_start", "w_col_start", "rows", "cols", "node", "row_offset", "col_offset"),
-    *("array", "matrix", "copy", "from_step", "to_step", "round", "loads"),
+    *("array", "matrix", "copy", "from_step", "to_step", "round", "loads", "cells_at"),
 )
 """The first nine columns are a fixed form that others read; ours follow."""
 
 
 def placement_csv(blocks: Sequence[BlockResidency], network: Network) -> str:
-    """One line per block in dependency order, under `HEADER`. `node` is the ONNX node that uses the block first."""
+    """One line per block in dependency order, under `HEADER`. `node` is the ONNX node that uses the block first.
+
+    `cells_at` is where the cells of the block begin in `arrays.bin`.
+    """
     users = matrix_users(network)
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -32,7 +35,7 @@ def placement_csv(blocks: Sequence[BlockResidency], network: Network) -> str:
             (
                 *(region.core, b.index, region.w_row_start, region.w_col_start, block.rows, block.cols),
                 *(node, block.row_offset, block.col_offset),
-                *(region.array, block.matrix, block.copy, b.from_step, b.to_step, b.round, b.loads),
+                *(region.array, block.matrix, block.copy, b.from_step, b.to_step, b.round, b.loads, b.cells_at),
             )
         )
     return out.getvalue()
