@@ -42,7 +42,7 @@ def read_model(path: Path, *, shapes: Mapping[str, tuple[int, ...]] = {}, limits
     """The checked model with all weights inside and a static shape for every tensor.
 
     `shapes` gives sizes to inputs by name. An open first axis that it leaves open becomes 1, which `remarks` says.
-    Raises `Refusal`: BL0201, BL0202, BL0203, BL0204, BL0301, BL0303, BL0101 for a wrong entry of `shapes`.
+    Raises `Refusal`: BL0201, BL0202, BL0203, BL0204, BL0301, BL0302, BL0303, BL0101 for a wrong entry of `shapes`.
     """
     place = path.name
     _check_file(path, limits)
@@ -184,6 +184,14 @@ def _defaults_to_constants(proto: onnx.ModelProto) -> list[str]:
 
 def _raise_opset(proto: onnx.ModelProto, place: str, remarks: list[str]) -> onnx.ModelProto:
     version = next((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), 0)
+    newest = onnx.defs.onnx_opset_version()
+    if version > newest:
+        raise refuse(
+            "BL0302",
+            f"opset {version} is newer than {newest}, the newest that the installed onnx knows",
+            place=place,
+            help=f"export the model with opset {newest} or older",
+        )
     if version >= OLDEST_OPSET or version == 0:
         return proto
     try:

@@ -19,7 +19,7 @@ from tests.graph.build import as_model, assert_same_function, networks, parsed
 def test_the_function_stays(proto: onnx.ModelProto) -> None:
     after = simplify(as_model(proto)).proto
     assert_same_function(proto, after, tolerance=5e-3)
-    left = {node.op_type for node in after.graph.node[:-1]}
+    left = {node.op_type for node in after.graph.node} if len(after.graph.node) > 1 else set[str]()
     assert not left & {"BatchNormalization", "Dropout", "Identity", "Shape", "Constant"}
 
 

@@ -5,9 +5,9 @@ A pass takes and returns a `ModelProto` and leaves its argument as it is. `simpl
     name_nodes       every node has a name of its own, so that reports can refer to it
     fold_constants   what depends on constants only is computed; Identity and Dropout go
     explicit_pads    auto_pad becomes numbers
-    fold_pad         zero Pad moves into the convolution or pool after it
     plain_gemm       linear layers become Gemm with alpha = beta = 1
     fold_batchnorm   BatchNormalization moves into the layer before it, or becomes a depthwise convolution
+    fold_pad         zero Pad moves into the convolution or pool after it
     drop_dead        what no output depends on goes
 """
 
@@ -36,9 +36,9 @@ PASSES: Final[Mapping[str, Callable[[onnx.ModelProto], onnx.ModelProto]]] = Mapp
         "name_nodes": name_nodes,
         "fold_constants": fold_constants,
         "explicit_pads": explicit_pads,
-        "fold_pad": fold_pad,
         "plain_gemm": plain_gemm,
         "fold_batchnorm": fold_batchnorm,
+        "fold_pad": fold_pad,
         "drop_dead": drop_dead,
     }
 )

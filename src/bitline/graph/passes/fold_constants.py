@@ -132,7 +132,7 @@ def _constant_value(node: onnx.NodeProto) -> onnx.TensorProto | None:
 
 def _with_inferred_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
     """Known shapes grow as constants appear. Not strict: what stays unknown is simply not folded."""
-    return onnx.shape_inference.infer_shapes(model, data_prop=True)
+    return onnx.shape_inference.infer_shapes(model)
 
 
 def _foldable(model: onnx.ModelProto, each_bytes: int, budget: int) -> set[int]:
