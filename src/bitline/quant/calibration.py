@@ -178,10 +178,10 @@ def _widens(given: np.dtype[Any], wanted: np.dtype[Any]) -> bool:
 
 def _read(path: Path) -> dict[str, Array]:
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return {"x": loaded}
-        with loaded:
+        with path.open("rb") as stream:  # numpy itself leaves a damaged archive open
+            loaded = np.load(stream, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return {"x": loaded}
             return {name: loaded[name] for name in loaded.files}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, MemoryError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else re.sub(r"\s+", " ", str(error))

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from bitline.core.diagnostics import refuse
 from bitline.engines.ort import Session
 from bitline.graph.model import Model
+from bitline.graph.passes.name_nodes import name_nodes
 from bitline.quant.calibration import batches, checked, sample_count
 from bitline.quant.grid import Grid, activation_grid
 from bitline.quant.options import QuantOptions
@@ -53,6 +54,7 @@ def quantize(model: Model, samples: Mapping[str, Array], options: QuantOptions =
             place=model.place(),
             help="compile it as it is, or start from the float model",
         )
+    model = replace(model, proto=name_nodes(model.proto))
     steps = plan_steps(model)
     feeds = checked(samples, model, place=model.place())
     owners = sorted(set(scale_owner(model, steps).values()))

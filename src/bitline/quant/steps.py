@@ -58,7 +58,10 @@ class Step:
 
 
 def plan_steps(model: Model) -> tuple[Step, ...]:
-    """The steps in graph order. Raises `Refusal` (BL0301, BL0302) with every node that cannot be quantised."""
+    """The steps in graph order. Raises `Refusal` (BL0301, BL0302) with every node that cannot be quantised.
+
+    Nodes are told apart by their names, which must be unique (`name_nodes`).
+    """
     wiring = Wiring(model.proto.graph)
     found: list[Diagnostic] = []
     steps: list[Step] = []
