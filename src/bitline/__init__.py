@@ -1,3 +1,21 @@
 """bitline: a compiler for compute-in-memory chips that proves its programs right."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from bitline.api import Package, compile, load, open_package
+
+__all__ = ["Package", "__version__", "compile", "load", "open_package"]
+
+
+def __getattr__(name: str) -> object:
+    """`bitline.compile` and its like; imported when first used, as they bring heavy libraries with them."""
+    if name in __all__:
+        from bitline import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'bitline' has no attribute {name!r}")

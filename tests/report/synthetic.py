@@ -33,7 +33,7 @@ def matmul(name: str, node: str, x: str, y: str, matrix: Matrix, pixels: int) ->
 
 
 def tensor(name: str) -> Tensor:
-    return Tensor(name=name, shape=(4, 1, 8), dtype="u8", scale=0.5, zero_point=0, onnx=name)
+    return Tensor(name=name, shape=(4, 1, 8), dtype="u8", scale=0.5, zero_point=0, onnx=name, view=identity((4, 1, 8)))
 
 
 def network(first_node: str = "/conv1/Conv") -> Network:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def write_file(place: Path, data: bytes | str) -> None:
 
 
 @contextmanager
-def folder_when_whole(place: Path, *, marker: str) -> Iterator[Path]:
+def folder_when_whole(place: Path, *, marker: str) -> Generator[Path, None, None]:
     """A temporary folder beside `place` that takes its name only when the block ends without an exception.
 
     An older folder is replaced only if it holds the file `marker`, so that nobody's other files are lost.

@@ -23,7 +23,10 @@ BYTES: dict[str, int] = {"u8": 1, "s8": 1, "s32": 4}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tensor:
-    """A stored tensor: real value = scale * (integer - zero_point). `onnx` is the tensor of the QDQ model it equals."""
+    """A stored tensor: real value = scale * (integer - zero_point).
+
+    `onnx` is the tensor of the QDQ model that it equals; `view` takes an index of that one to the stored one.
+    """
 
     name: str
     shape: tuple[int, int, int]
@@ -31,6 +34,7 @@ class Tensor:
     scale: float
     zero_point: int
     onnx: str
+    view: IndexMap
 
     @property
     def size_bytes(self) -> int:

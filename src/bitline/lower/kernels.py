@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
@@ -132,7 +132,7 @@ class _Lowering:
         stored, view = stored_view(shape)
         name = node.output[0]
         tensor = Tensor(
-            name=name, shape=stored, dtype=dtype, scale=float(scale[0]), zero_point=int(zero[0]), onnx=name
+            name=name, shape=stored, dtype=dtype, scale=float(scale[0]), zero_point=int(zero[0]), onnx=name, view=view
         )
         if source in {i.name for i in graph.proto.graph.input}:
             self.tensors[name] = tensor
@@ -245,7 +245,7 @@ class _Lowering:
         return ends[0], ends[1]
 
     def _finish(self, y: Tensor, view: IndexMap) -> None:
-        self.tensors[y.name] = y
+        self.tensors[y.name] = replace(y, view=view)
         self.quantised[y.name] = Value(tensor=y.name, view=view)
 
     def _copy(self, node: onnx.NodeProto, chain: list[onnx.NodeProto], value: Value, y: Tensor, low: int, high: int) -> None:
@@ -266,10 +266,7 @@ class _Lowering:
         name = f"{y.name}.table"
         self.constants[name] = table
         self.kernels.append(Table(name=nodes[0], nodes=nodes, x=x.name, y=y.name, table=name))
-        stored = Tensor(
-            name=y.name, shape=x.shape, dtype=y.dtype, scale=y.scale, zero_point=y.zero_point, onnx=y.onnx
-        )
-        self._finish(stored, value.view)
+        self._finish(replace(y, shape=x.shape), value.view)
 
     def _table(self, node: onnx.NodeProto, nodes: tuple[str, ...], y: Tensor, low: int, high: int) -> None:
         """Any operator of one 8-bit tensor: 256 entries, from the operator itself."""
@@ -397,10 +394,7 @@ class _Lowering:
         read = index_map.join_dims(window, [[0], [1], [4, 5, 2, 3, 6]])
         matrix = weights.reshape(groups, outs // groups, per_group, *weights.shape[2:])
         matrix = matrix.transpose(0, 3, 4, 2, 1).reshape(groups, -1, outs // groups)
-        stored = Tensor(
-            name=y.name, shape=(slides[0].out, slides[1].out, outs), dtype=y.dtype, scale=y.scale,
-            zero_point=y.zero_point, onnx=y.onnx,
-        )  # fmt: skip
+        stored = replace(y, shape=(slides[0].out, slides[1].out, outs))
         image = stored_view((1, outs, slides[0].out, slides[1].out))[1]
         view = index_map.reshape(image, self.graph.shapes[node.output[0]])
         assert isinstance(view, IndexMap), view
@@ -452,10 +446,7 @@ class _Lowering:
             ),
         )
         channels = matrix.shape[1]
-        stored = Tensor(
-            name=y.name, shape=(shape[0], shape[1], channels), dtype=y.dtype, scale=y.scale,
-            zero_point=y.zero_point, onnx=y.onnx,
-        )  # fmt: skip
+        stored = replace(y, shape=(shape[0], shape[1], channels))
         out = index_map.reshape(identity(stored.shape), self.graph.shapes[node.output[0]])
         assert isinstance(out, IndexMap), out
         self._matmul(
@@ -477,8 +468,7 @@ class _Lowering:
                 mantissa_a=mantissa_a, mantissa_b=mantissa_b, shift=shift, low=low, high=high,
             )  # fmt: skip
         )
-        stored = Tensor(name=y.name, shape=a.shape, dtype=y.dtype, scale=y.scale, zero_point=y.zero_point, onnx=y.onnx)
-        self._finish(stored, left.view)
+        self._finish(replace(y, shape=a.shape), left.view)
 
     def _pool(self, node: onnx.NodeProto, nodes: tuple[str, ...], y: Tensor, low: int, high: int) -> None:
         value = self._operand(node, 0)
@@ -513,10 +503,7 @@ class _Lowering:
         outs = (slides[0].out, slides[1].out, x.shape[2])
         if op == "mean" and valid and not _reaches_out(slides, shape[2:]):
             valid, scales = False, scales[-1:]
-        stored = Tensor(
-            name=y.name, shape=(outs[0], outs[1], shape[1]), dtype=y.dtype, scale=y.scale,
-            zero_point=y.zero_point, onnx=y.onnx,
-        )  # fmt: skip
+        stored = replace(y, shape=(outs[0], outs[1], shape[1]))
         out = index_map.reshape(stored_view((1, shape[1], outs[0], outs[1]))[1], graph.shapes[node.output[0]])
         assert isinstance(out, IndexMap), out
         self.kernels.append(
@@ -552,8 +539,7 @@ class _Lowering:
                 factor=factor, fraction_bits=vector.SOFTMAX_FRACTION_BITS,
             )  # fmt: skip
         )
-        stored = Tensor(name=y.name, shape=x.shape, dtype=y.dtype, scale=y.scale, zero_point=y.zero_point, onnx=y.onnx)
-        self._finish(stored, value.view)
+        self._finish(replace(y, shape=x.shape), value.view)
 
 
 def _reaches_out(slides: list[Window], sizes: tuple[int, ...]) -> bool:

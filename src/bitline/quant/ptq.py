@@ -18,13 +18,13 @@ from bitline.quant.grid import Grid, activation_grid
 from bitline.quant.options import QuantOptions
 from bitline.quant.qdq import scale_owner, write_qdq
 from bitline.quant.ranges import Observation, Range, observe
+from bitline.quant.score import sqnr_db
 from bitline.quant.steps import Kind, Step, plan_steps
 
 Array = npt.NDArray[Any]
 
 JUDGED_SAMPLES: Final = 32  # for "best" and for the SQNR: spread evenly over the calibration samples
 TIGHT_PERCENTILE: Final = 99.999  # the second percentile that "best" tries (notes: best of ONNX Runtime's at W8A8)
-SQNR_CAP_DB: Final = 200.0  # stands for "equal"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +77,7 @@ def quantize(model: Model, samples: Mapping[str, Array], options: QuantOptions =
             f"weights int{options.weight_bits} symmetric per {options.granularity}, "
             f"activations uint{options.activation_bits} per tensor, biases int32",
         ),
-        sqnr_db=_sqnr_db(wanted, error),
+        sqnr_db=sqnr_db(float(np.mean([np.mean(value**2) for value in wanted])), error),
     )
 
 
@@ -118,9 +118,3 @@ def _outputs(model: Model, judged: Sequence[Mapping[str, Array]]) -> list[Array]
 def _mean_square_error(wanted: Sequence[Array], got: Sequence[Array]) -> float:
     return float(np.mean([np.mean((a - b) ** 2) for a, b in zip(wanted, got, strict=True)]))
 
-
-def _sqnr_db(wanted: Sequence[Array], error: float) -> float:
-    power = float(np.mean([np.mean(value**2) for value in wanted]))
-    if error <= 0 or power <= 0:
-        return SQNR_CAP_DB if error <= 0 else 0.0
-    return min(10 * float(np.log10(power / error)), SQNR_CAP_DB)

@@ -1,0 +1,256 @@
+"""The public Python API.
+
+    model = bitline.load("resnet20.onnx")
+    package = bitline.compile(model, target="reram-tile", calib={"input": images})
+    package.run({"input": images}).outputs["logits"]
+    package.verify().ok
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from bitline.core.diagnostics import Diagnostic, Refusal
+from bitline.core.files import check_writable
+from bitline.engines.ort import Session
+from bitline.graph.model import Model
+from bitline.numerics.stored import from_bytes, from_stored, to_bytes, to_stored
+from bitline.package import write_package
+from bitline.pipeline import check, compile_model
+from bitline.pipeline import load as load_simplified
+from bitline.pipeline.check import Check, Exactness
+from bitline.pipeline.contents import Contents, open_contents, package_contents
+from bitline.quant.calibration import batches, checked, sample_count
+from bitline.quant.options import QuantOptions
+from bitline.report.figures import Json
+from bitline.sim.runner import Runner
+from bitline.target.load import load_target
+from bitline.target.schema import Chip
+from bitline.verify.numeric import Agreement, sqnr_db
+
+Array = npt.NDArray[np.generic]
+Feeds = Mapping[str, Array]
+
+BATCH_BYTES = 256 << 20
+"""Memory that the simulated memories of one batch may take."""
+
+
+def load(path: str | Path, *, shapes: Mapping[str, tuple[int, ...]] | None = None) -> Model:
+    """An ONNX file through the gate, simplified; names are kept. Raises `Refusal` (BL02xx, BL0303)."""
+    return load_simplified(Path(path), shapes or {})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """All checks of a package; `ok` if none found anything."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def ok(self) -> bool:
+        return not any(c.errors for c in self.checks)
+
+    @property
+    def errors(self) -> tuple[Diagnostic, ...]:
+        return tuple(e for c in self.checks for e in c.errors)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """The first samples of a run through other engines: bit for bit, kernel by kernel, and against the user's model."""
+
+    exact: Exactness
+    teacher_forced: Agreement
+    end_to_end: Agreement
+    runtime_itself: Agreement
+    sqnr_vs_onnxruntime_db: float
+    argmax_agreement: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """Outputs by name, samples stacked on axis 0; times in seconds, checks not included."""
+
+    outputs: dict[str, Array]
+    samples: int
+    preprocess_seconds: float
+    inference_seconds: float
+    postprocess_seconds: float
+    instructions: int
+    conversions: int
+    clipped: int
+    checked: Checked | None
+
+
+class Package:
+    """A compiled network. Made by `compile` or `open`; nothing in it changes."""
+
+    def __init__(self, contents: Contents) -> None:
+        self.contents = contents
+        self._runner: Runner | None = None
+
+    @property
+    def runner(self) -> Runner:
+        """The simulated chip with the decoded program."""
+        if self._runner is None:
+            self._runner = Runner(self.contents.program, self.contents.memories)
+        return self._runner
+
+    @property
+    def model(self) -> Model:
+        """The QDQ model inside."""
+        return Model(proto=self.contents.qdq, name=self.contents.manifest.model, path=Path("model.onnx"))
+
+    def save(self, place: str | Path) -> None:
+        """Write the package to a folder. Raises `Refusal` (BL0104)."""
+        write_package(Path(place), self.contents.files, self.contents.manifest)
+
+    def figures(self) -> dict[str, Json]:
+        """All numbers of the compilation; keys as in `bitline compile --json`."""
+        return self.contents.figures
+
+    def report(self) -> str:
+        """The HTML page."""
+        return self.contents.files["report.html"].decode()
+
+    def verify(self) -> Verified:
+        """Every artefact checked by code that did not write it, numbers against reference and golden."""
+        found = list(check.structural_checks(self.contents))
+        if not any(c.errors for c in found):
+            found += check.numeric_checks(self.contents, self.runner)
+        return Verified(checks=tuple(found))
+
+    def run(self, feeds: Feeds, *, check_samples: int = 0, step: bool = False) -> RunResult:
+        """Simulate samples stacked on axis 0. Raises `Refusal` (BL0105) where they do not fit the model."""
+        contents, network = self.contents, self.contents.network
+        fitting = checked(feeds, self.model)
+        count = sample_count(fitting, self.model)
+        started = time.perf_counter()
+        inputs = {p.tensor: p for p in network.ports if p.direction == "input"}
+        stored = {
+            name: to_stored(fitting[port.name].reshape(count, *port.shape[1:]), port, network.tensor(name))
+            for name, port in inputs.items()
+        }
+        prepared = time.perf_counter()
+        parts: list[dict[str, npt.NDArray[np.uint8]]] = []
+        instructions = conversions = clipped = 0
+        for chunk in self._chunks(count, step):
+            data = {name: to_bytes(values[chunk]) for name, values in stored.items()}
+            ran = self.runner.step(data) if step else self.runner.run(data)
+            parts.append(ran.outputs)
+            instructions += ran.instructions
+            conversions, clipped = conversions + ran.conversions, clipped + ran.clipped
+        simulated = time.perf_counter()
+        outputs: dict[str, Array] = {}
+        for port in network.ports:
+            if port.direction == "output":
+                tensor = network.tensor(port.tensor)
+                whole = np.concatenate([part[port.tensor] for part in parts])
+                outputs[port.name] = from_stored(from_bytes(whole, tensor), port, tensor)
+        ended = time.perf_counter()
+        few = min(check_samples, count)
+        return RunResult(
+            outputs=outputs,
+            samples=count,
+            preprocess_seconds=prepared - started,
+            inference_seconds=simulated - prepared,
+            postprocess_seconds=ended - simulated,
+            instructions=instructions,
+            conversions=conversions,
+            clipped=clipped,
+            checked=check_first(contents, self.runner, self.model, fitting, stored, outputs, few) if few else None,
+        )
+
+    def _chunks(self, count: int, step: bool) -> Iterator[slice]:
+        """Samples in batches that fit into memory."""
+        spaces = self.contents.program.spaces
+        cores = self.contents.program.cores
+        each = sum(s.bytes * (cores if s.per_core else 1) for s in spaces if not s.constant)
+        size = 1 if step else max(1, min(256, BATCH_BYTES // max(1, 4 * each)))
+        for start in range(0, count, size):
+            yield slice(start, min(start + size, count))
+
+
+def check_first(
+    contents: Contents, runner: Runner, model: Model, feeds: Feeds, stored: Feeds, outputs: Feeds, few: int
+) -> Checked:
+    """The first `few` samples through reference, golden and ONNX Runtime."""
+    exact = check.exactness(contents, runner, {name: values[:few] for name, values in stored.items()})
+    forced: list[Agreement] = []
+    ends: list[Agreement] = []
+    itself: list[Agreement] = []
+    names = [p.name for p in contents.network.ports if p.direction == "output"]
+    plain = Session(contents.qdq, optimise=False, place="model.onnx")
+    wanted: dict[str, list[Array]] = {name: [] for name in names}
+    for i, feed in enumerate(batches({n: v for n, v in feeds.items()}, model)):
+        if i >= few:
+            break
+        forced.append(check.teacher_forced(contents, feed))
+        unoptimised = check.qdq_tensors(contents, feed, optimise=False)
+        optimised = check.qdq_tensors(contents, feed, optimise=True)
+        simulated = check.all_tensors(contents, {n: v[i] for n, v in stored.items()})
+        ends.append(check.compare(simulated, unoptimised))
+        itself.append(check.compare(optimised, unoptimised))
+        for name, values in plain.run(feed, names).items():
+            wanted[name].append(values)
+    want = {name: np.concatenate([v.reshape(1, -1) for v in values]) for name, values in wanted.items()}
+    got = {name: outputs[name][:few].reshape(few, -1) for name in names}
+    matches = [want[n].argmax(axis=1) == got[n].argmax(axis=1) for n in names]
+    return Checked(
+        exact=exact,
+        teacher_forced=add_up(forced),
+        end_to_end=add_up(ends),
+        runtime_itself=add_up(itself),
+        sqnr_vs_onnxruntime_db=min(sqnr_db(want[n], got[n]) for n in names),
+        argmax_agreement=float(np.mean(matches)),
+    )
+
+
+def add_up(parts: Sequence[Agreement]) -> Agreement:
+    """Agreement over several samples."""
+    return Agreement(
+        values=sum(p.values for p in parts),
+        equal=sum(p.equal for p in parts),
+        within_one=sum(p.within_one for p in parts),
+        largest_difference=max((p.largest_difference for p in parts), default=0),
+    )
+
+
+def compile(  # noqa: A001  # the verb that users look for; `bitline.compile` reads right
+    model: Model | str | Path,
+    *,
+    target: str | Chip,
+    calib: Feeds | None = None,
+    options: QuantOptions = QuantOptions(),
+    overrides: Sequence[str] = (),
+    labels: Mapping[str, str] | None = None,
+    output: str | Path | None = None,
+) -> Package:
+    """Compile a float or QDQ model for a chip. `calib`: samples stacked on axis 0, needed for a float model.
+
+    `overrides` are `key.path=value` of the target, `labels` go into the manifest. Where `output` is given, the folder is
+    tested before any work starts and written at the end. Raises `Refusal`; a program that fails its checks is one too.
+    """
+    if output is not None:
+        check_writable(Path(output))
+    chip = load_target(target, overrides) if isinstance(target, str) else target
+    loaded = model if isinstance(model, Model) else load(model)
+    compiled = compile_model(loaded, calib, chip, options)
+    if compiled.problems:
+        raise Refusal(compiled.problems)
+    manifest, files = package_contents(compiled, dict(labels or {}))
+    made = Package(Contents(manifest, files))
+    if output is not None:
+        made.save(output)
+    return made
+
+
+def open_package(place: str | Path) -> Package:
+    """A package from its folder. Raises `Refusal` (BL0201, BL0205)."""
+    return Package(open_contents(Path(place)))

@@ -1,0 +1,67 @@
+"""What commands print: JSON or text on stdout, diagnostics and progress on stderr."""
+
+from __future__ import annotations
+
+import json as json_module
+import tempfile
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import click
+
+from bitline import __version__
+from bitline.core.diagnostics import Diagnostic, Refusal
+
+BUG = 70
+
+
+def answer(command: str, values: Mapping[str, object], *, json: bool, text: str) -> None:
+    """One JSON object with schema and version, or text."""
+    if json:
+        click.echo(json_module.dumps({"schema": f"bitline.{command}/1", "version": __version__, **values}, indent=1))
+    else:
+        click.echo(text)
+
+
+def say(text: str, *, quiet: bool = False) -> None:
+    """Progress, for people."""
+    if not quiet:
+        click.echo(text, err=True)
+
+
+def _plain(text: str) -> str:
+    """Names come from files: no control characters reach the terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in text)
+
+
+def show_diagnostics(diagnostics: Sequence[Diagnostic]) -> None:
+    """All findings on stderr, equal ones counted."""
+    shown: dict[str, int] = {}
+    for diagnostic in diagnostics:
+        shown[str(diagnostic)] = shown.get(str(diagnostic), 0) + 1
+    for text, count in shown.items():
+        click.echo(_plain(text + (f"\n  (x{count})" if count > 1 else "")), err=True)
+
+
+def report_refusal(refusal: Refusal, *, json: bool) -> None:
+    """Diagnostics on stderr; with --json also as the one object on stdout."""
+    show_diagnostics(refusal.diagnostics)
+    if json:
+        errors = [{"code": d.code, "message": d.message, "place": d.place, "help": d.help} for d in refusal.diagnostics]
+        click.echo(json_module.dumps({"schema": "bitline.error/1", "version": __version__, "errors": errors}, indent=1))
+
+
+def report_bug(error: BaseException, arguments: Sequence[str]) -> int:
+    """Write what happened to a file and say so; no traceback on the screen."""
+    text = f"bitline {__version__}\narguments: {list(arguments)}\n\n{''.join(traceback.format_exception(error))}"
+    with tempfile.NamedTemporaryFile("w", prefix="bitline-bug-", suffix=".txt", delete=False) as stream:
+        stream.write(text)
+    diagnostic = Diagnostic(
+        code="BL0901",
+        message=f"bitline has a bug: {type(error).__name__}: {_plain(str(error))[:200]}",
+        place=str(Path(stream.name)),
+        help="please report it with that file; it holds no weights",
+    )
+    report_refusal(Refusal([diagnostic]), json="--json" in arguments)
+    return BUG

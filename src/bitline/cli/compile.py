@@ -1,0 +1,60 @@
+"""`bitline compile MODEL --target T -o PACKAGE`"""
+
+from __future__ import annotations
+
+import resource
+import time
+from pathlib import Path
+
+import click
+
+from bitline.cli.answer import answer, say
+from bitline.cli.options import calibrated, json_option, model_options, quant_options, target_options
+from bitline.core.files import check_writable
+
+KIB_PER_MB = 1000
+
+
+@click.command("compile", help="Compile a float or QDQ model into a package: program, placement, report, proofs.")
+@model_options
+@target_options
+@quant_options
+@click.option("-o", "output", required=True, type=click.Path(path_type=Path), help="The package folder to write.")
+@json_option
+def command(
+    model: Path, shapes: tuple[str, ...], target: str, overrides: tuple[str, ...], calib: str | None,
+    preprocess: str | None, weight_bits: int, activation_bits: int, granularity: str, method: str, percentile: float,
+    output: Path, json: bool,
+) -> None:  # fmt: skip
+    from bitline import api
+    from bitline.report.figures import Json
+    from bitline.target.load import load_target
+
+    check_writable(output)
+    chip = load_target(target, overrides)
+    given = calibrated(
+        model, shapes, calib, preprocess, weight_bits, activation_bits, granularity, method, percentile
+    )
+    for remark in (*given.model.remarks, *([given.samples.remark] if given.samples else [])):
+        say(remark, quiet=json)
+    started = time.perf_counter()
+    package = api.compile(
+        given.model,
+        target=chip,
+        calib=given.samples.feeds if given.samples else None,
+        options=given.options,
+        labels={**given.labels(), **dict(text.split("=", 1) for text in overrides)},
+        output=output,
+    )
+    seconds = time.perf_counter() - started
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1.024 / KIB_PER_MB
+    figures: dict[str, Json] = package.figures() | {
+        "compile_seconds": seconds,
+        "peak_rss_mb": peak,
+        "verified": "structure",
+        "package": str(output),
+    }
+    from bitline.pipeline.contents import headline
+
+    text = f"{headline(package.contents)}\n  package        {output} (compiled in {seconds:.1f} s, {peak:,.0f} MB)"
+    answer("compile", figures, json=json, text=text)

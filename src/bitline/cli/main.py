@@ -1,0 +1,82 @@
+"""`bitline`: finds the command, runs it, turns refusals into messages and exit codes. Imports nothing heavy itself."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from bitline import __version__
+from bitline.cli.answer import report_bug, report_refusal
+from bitline.cli.options import preprocess_words
+from bitline.core.diagnostics import Refusal
+
+COMMANDS = {
+    "compile": "a model into a package for a chip",
+    "demo": "compile, verify and run a small trained network",
+    "place": "weight matrices onto arrays: a table of blocks",
+    "quantize": "a float model into a QDQ model",
+    "report": "the HTML report of a package",
+    "run": "a package on data, in the simulator",
+    "schedule": "when weights are loaded and what that costs",
+    "targets": "chips that bitline knows",
+    "verify": "every artefact of a package",
+}
+INTERRUPTED = 130
+
+
+class _Lazy(click.Group):
+    """Imports a command only when it is asked for, so that help is instant."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"bitline.cli.{cmd_name}")
+        command = module.command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(COMMANDS.items()))
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="bitline")
+def cli() -> None:
+    """Compile ONNX networks for compute-in-memory chips, and prove the programs right."""
+
+
+def main() -> None:
+    """Entry point. Exit codes: 0 ok, 1 check failed, 2 usage, 3 unsupported, 4 does not fit, 5 malformed, 70 bug, 130 interrupted."""
+    arguments = preprocess_words(sys.argv[1:])
+    try:
+        status = cli.main(args=arguments, standalone_mode=False)
+        sys.exit(status if isinstance(status, int) else 0)
+    except click.exceptions.Abort:
+        click.echo("interrupted; nothing half-made was left behind", err=True)
+        sys.exit(INTERRUPTED)
+    except KeyboardInterrupt:
+        click.echo("interrupted; nothing half-made was left behind", err=True)
+        sys.exit(INTERRUPTED)
+    except click.ClickException as error:
+        report_refusal_of_click(error, arguments)
+        sys.exit(2)
+    except Refusal as refusal:
+        report_refusal(refusal, json="--json" in arguments)
+        sys.exit(refusal.exit_code)
+    except Exception as error:  # noqa: BLE001  # the last resort: a bug of ours must not look like the user's fault
+        sys.exit(report_bug(error, arguments))
+
+
+def report_refusal_of_click(error: click.ClickException, arguments: list[str]) -> None:
+    """click's own complaints, in our form."""
+    from bitline.core.diagnostics import refuse
+
+    command = next((a for a in arguments if a in COMMANDS), "")
+    refusal = refuse("BL0101", error.format_message(), help=f"see `bitline {command} --help`".replace("  ", " "))
+    report_refusal(refusal, json="--json" in arguments)

@@ -1,0 +1,140 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from bitline.core.diagnostics import refuse
+
+if TYPE_CHECKING:
+    from bitline.graph.model import Model
+    from bitline.quant.calibration import Samples
+    from bitline.quant.options import QuantOptions
+
+F = TypeVar("F", bound=Callable[..., object])
+
+CALIBRATION_SAMPLES = 256
+"""More samples move the ranges little and cost time; the manifest says how many were used."""
+
+
+def model_options(function: F) -> F:
+    """MODEL and --shape."""
+    function = click.option(
+        "--shape", "shapes", multiple=True, metavar="NAME=1,3,224,224", help="Fix an input's shape; may repeat."
+    )(function)
+    return click.argument("model", type=click.Path(path_type=Path))(function)
+
+
+def target_options(function: F) -> F:
+    """--target and --set."""
+    function = click.option(
+        "--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="Override a value of the target; may repeat."
+    )(function)
+    return click.option("--target", required=True, help="A catalog name (see `bitline targets list`) or a YAML file.")(function)
+
+
+def quant_options(function: F) -> F:
+    """--calib and the options of quantisation."""
+    for option in (
+        click.option("--percentile", default=99.99, show_default=True, help="Share of values inside the range."),
+        click.option("--method", type=click.Choice(["best", "minmax", "percentile"]), default="best", show_default=True),
+        click.option("--granularity", type=click.Choice(["channel", "tensor"]), default="channel", show_default=True),
+        click.option("--activation-bits", default=8, show_default=True),
+        click.option("--weight-bits", default=8, show_default=True),
+        click.option("--preprocess", metavar="'mean=.. std=..'", help="For uint8 images: x/255, minus mean, over std."),
+        click.option("--calib", metavar="DATA", help="Calibration samples: .npz, .npy or random:N."),
+    ):
+        function = option(function)
+    return function
+
+
+def json_option(function: F) -> F:
+    """--json."""
+    return click.option("--json", "json", is_flag=True, help="Print one JSON object on stdout.")(function)
+
+
+def preprocess_words(arguments: list[str]) -> list[str]:
+    """`--preprocess mean=.. std=..` without quotes: join the words that follow into one."""
+    out: list[str] = []
+    for word in arguments:
+        joins = len(out) >= 2 and out[-2] == "--preprocess" and word.startswith(("mean=", "std="))
+        if joins:
+            out[-1] += f" {word}"
+        else:
+            out.append(word)
+    return out
+
+
+def parse_shapes(texts: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+    """NAME=1,3,224,224 options. Raises `Refusal` (BL0101)."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for text in texts:
+        name, equals, sizes = text.rpartition("=")
+        try:
+            shapes[name] = tuple(int(size) for size in sizes.replace("x", ",").split(","))
+        except ValueError:
+            equals = ""
+        if not equals or not name:
+            raise refuse("BL0101", f"--shape {text!r} is not understood", help="write it as NAME=1,3,224,224")
+    return shapes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibrated:
+    """A model, its calibration samples and what to do with them."""
+
+    model: Model
+    samples: Samples | None
+    options: QuantOptions
+
+    def labels(self) -> dict[str, str]:
+        """What the manifest says of them."""
+        o = self.options
+        return {
+            "calibration": self.samples.remark if self.samples else "none: the model was quantised already",
+            "weight_bits": str(o.weight_bits),
+            "activation_bits": str(o.activation_bits),
+            "granularity": o.granularity,
+            "method": o.method,
+            "percentile": str(o.percentile),
+        }
+
+
+def calibrated(
+    model: Path, shapes: tuple[str, ...], calib: str | None, preprocess: str | None, weight_bits: int,
+    activation_bits: int, granularity: str, method: str, percentile: float, *, shapes_only: bool = False,
+) -> Calibrated:  # fmt: skip
+    """Load a model and its calibration data; `shapes_only` commands make do with random data."""
+    from bitline import api
+    from bitline.quant.calibration import load_data, parse_preprocess
+    from bitline.quant.options import QuantOptions
+    from bitline.quant.ptq import is_quantized
+
+    options = QuantOptions(
+        weight_bits=weight_bits,
+        activation_bits=activation_bits,
+        granularity="channel" if granularity == "channel" else "tensor",
+        method="best" if method == "best" else "minmax" if method == "minmax" else "percentile",
+        percentile=percentile,
+    )
+    options.check()
+    prepare = parse_preprocess(preprocess) if preprocess else None
+    loaded = api.load(model, shapes=parse_shapes(shapes))
+    if is_quantized(loaded):
+        return Calibrated(model=loaded, samples=None, options=options)
+    if calib is None and shapes_only:
+        calib = "random:1"
+    if calib is None:
+        raise refuse(
+            "BL0101",
+            "a float model needs calibration data",
+            place=loaded.place(),
+            help="give samples with --calib, or `--calib random:32` where only shapes matter",
+        )
+    samples = load_data(calib, loaded, prepare, CALIBRATION_SAMPLES)
+    return Calibrated(model=loaded, samples=samples, options=options)

@@ -1,0 +1,135 @@
+"""Verifying a package: every artefact by code of its own, numbers against three other engines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from bitline.core.diagnostics import Diagnostic
+from bitline.engines.ort import Session, expose
+from bitline.ir.kernels import inputs_of
+from bitline.numerics.reference import evaluate, evaluate_kernel
+from bitline.numerics.stored import from_bytes, to_bytes
+from bitline.pipeline.contents import Contents, run_golden
+from bitline.sim.runner import Runner
+from bitline.verify.numeric import Agreement, compare, must_equal
+from bitline.verify.program import verify_program
+from bitline.verify.residency import Geometry, verify_residency
+from bitline.verify.schedule import verify_schedule
+
+Array = npt.NDArray[np.generic]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One check: its name, what it looked at, and what it found wrong."""
+
+    name: str
+    saw: str
+    errors: tuple[Diagnostic, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exactness:
+    """Stored samples through simulator, reference and `golden.onnx`."""
+
+    samples: int
+    against_reference: Agreement
+    against_golden: Agreement
+    conversions: int
+    clipped: int
+
+
+def structural_checks(contents: Contents) -> tuple[Check, ...]:
+    """Placement, schedule, memory and program: nothing is executed on data."""
+    network, chip = contents.network, contents.chip
+    geometry = Geometry(
+        cores=chip.cores.value,
+        arrays_per_core=chip.array.per_core.value,
+        array_rows=chip.array.rows.value,
+        array_cols=chip.array.cols.value,
+    )
+    cells = contents.files["arrays.bin"]
+    placed = verify_residency(network, contents.constants, contents.blocks, cells, geometry)
+    sizes = {"shared": chip.memory.shared_bytes.value, "dram": chip.memory.dram_bytes.value}
+    scheduled = verify_schedule(network, contents.schedule, sizes, chip.cores.value)
+    proof = verify_program(contents.files["program.bin"])
+    return (
+        Check(name="residency", saw=f"{len(contents.blocks):,} blocks, {len(cells):,} cells", errors=placed),
+        Check(name="schedule", saw=f"{len(network.kernels)} kernels, {len(network.tensors)} tensors", errors=scheduled),
+        Check(name="program", saw=f"{proof.executed:,} instructions ordered", errors=proof.errors),
+    )
+
+
+def exactness(contents: Contents, runner: Runner, inputs: Mapping[str, Array]) -> Exactness:
+    """Simulator against reference and golden on stored inputs [samples, H, W, C]."""
+    network = contents.network
+    ran = runner.run({name: to_bytes(values) for name, values in inputs.items()})
+    simulated = {name: from_bytes(data, network.tensor(name)) for name, data in ran.outputs.items()}
+    count = len(next(iter(inputs.values())))
+    expected: dict[str, list[Ints]] = {name: [] for name in simulated}
+    clipped = conversions = 0
+    for sample in range(count):
+        result = evaluate(network, contents.constants, {n: v[sample].astype(np.int64) for n, v in inputs.items()})
+        clipped, conversions = clipped + result.clipped, conversions + result.conversions
+        for name, values in expected.items():
+            values.append(result.values[name])
+    typed = {n: v.astype(np.uint8 if network.tensor(n).dtype == "u8" else np.int8) for n, v in inputs.items()}
+    golden = run_golden(contents.files["golden.onnx"], typed) if network.kernels else {}
+    return Exactness(
+        samples=count,
+        against_reference=compare(simulated, {n: np.stack(v) for n, v in expected.items()}),
+        against_golden=compare(simulated, {**inputs, **golden}),
+        conversions=ran.conversions,
+        clipped=clipped,
+    )
+
+
+def numeric_checks(contents: Contents, runner: Runner) -> tuple[Check, ...]:
+    """Seeded inputs of the package through simulator, reference and golden; golden's stored outputs reproduced."""
+    golden = contents.golden
+    inputs = {name.removeprefix("input:"): v for name, v in golden.items() if name.startswith("input:")}
+    stored = {name.removeprefix("output:"): v for name, v in golden.items() if name.startswith("output:")}
+    exact = exactness(contents, runner, inputs)
+    again = compare(stored, run_golden(contents.files["golden.onnx"], inputs, optimise=False))
+    saw = f"{exact.samples} samples, {exact.against_reference.values:,} values"
+    return (
+        Check(name="simulator = reference", saw=saw, errors=must_equal("the reference", exact.against_reference)),
+        Check(name="simulator = golden", saw=saw, errors=must_equal("golden.onnx", exact.against_golden)),
+        Check(name="golden = stored outputs", saw=f"{again.values:,} values", errors=must_equal("golden.npz", again)),
+    )
+
+
+def qdq_tensors(contents: Contents, feeds: Mapping[str, Array], *, optimise: bool) -> dict[str, Ints]:
+    """ONNX Runtime's own integers of every stored tensor for one sample, in stored form."""
+    network = contents.network
+    names = [t.onnx for t in network.tensors]
+    model = expose(contents.qdq, names)
+    values = Session(model, optimise=optimise, place="model.onnx").run(dict(feeds), names)
+    found: dict[str, Ints] = {}
+    for tensor in network.tensors:
+        stored = np.zeros(int(np.prod(tensor.shape)), np.int64)
+        stored[tensor.view.evaluate().reshape(-1)] = values[tensor.onnx].astype(np.int64).reshape(-1)
+        found[tensor.name] = stored.reshape(tensor.shape)
+    return found
+
+
+def teacher_forced(contents: Contents, feeds: Mapping[str, Array]) -> Agreement:
+    """Every kernel of the reference fed ONNX Runtime's own integers (optimisation off), against its integers."""
+    network = contents.network
+    values = qdq_tensors(contents, feeds, optimise=False)
+    got: dict[str, Ints] = {}
+    for kernel in network.kernels:
+        fed = {name: values[name] for name in inputs_of(kernel)}
+        got[kernel.y] = evaluate_kernel(kernel, network, fed, contents.constants)[0]
+    return compare(got, values) if got else Agreement(values=0, equal=0, within_one=0, largest_difference=0)
+
+
+def all_tensors(contents: Contents, inputs: Mapping[str, Array]) -> dict[str, Ints]:
+    """Every stored tensor of one sample by the reference, which the simulator equals at the outputs."""
+    result = evaluate(contents.network, contents.constants, {n: v.astype(np.int64) for n, v in inputs.items()})
+    return {tensor.name: result.values[tensor.name] for tensor in contents.network.tensors}

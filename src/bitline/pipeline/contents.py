@@ -1,0 +1,275 @@
+"""What a package holds, from what compilation made, and back."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from bitline import __version__, package
+from bitline.core.canonical import dumps, from_json, to_json
+from bitline.core.diagnostics import refuse
+from bitline.ir.kernels import ArrayMath, Constants, MatMul, Network
+from bitline.ir.loops import nest_text
+from bitline.ir.program import Program
+from bitline.ir.residency import BlockResidency, TensorResidency
+from bitline.ir.schedule import Schedule
+from bitline.isa import binary, text
+from bitline.report.csv import placement_csv
+from bitline.report.facts import Facts
+from bitline.report.figures import Json, block_rows, compile_figures
+from bitline.report.html.page import render
+from bitline.report.trace import trace_json
+from bitline.target.schema import Chip
+
+if TYPE_CHECKING:
+    from bitline.pipeline.compile import Compiled
+
+Array = npt.NDArray[np.generic]
+GOLDEN_SAMPLES = 2
+GOLDEN_SEED = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """`placement.json`."""
+
+    blocks: tuple[BlockResidency, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """`memory.json`: where tensors lie, and how many bytes of each memory are used."""
+
+    tensors: tuple[TensorResidency, ...]
+    memory_bytes: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArrayMaths:
+    """`array_math.json`: what the arrays compute, by matrix."""
+
+    matrices: dict[str, ArrayMath]
+
+
+def npz_bytes(arrays: Mapping[str, Array]) -> bytes:
+    """An .npz archive; numpy stamps its members with a fixed date."""
+    out = io.BytesIO()
+    np.savez_compressed(out, **dict(sorted(arrays.items())))  # pyright: ignore[reportArgumentType]
+    return out.getvalue()
+
+
+def golden_samples(network: Network) -> dict[str, Array]:
+    """Seeded stored inputs [samples, H, W, C], uniform over all integers: `input:<tensor>`."""
+    rng = np.random.Generator(np.random.Philox(GOLDEN_SEED))
+    found: dict[str, Array] = {}
+    for name in dict.fromkeys(p.tensor for p in network.ports if p.direction == "input"):
+        tensor = network.tensor(name)
+        raw = rng.integers(0, 256, (GOLDEN_SAMPLES, *tensor.shape)).astype(np.uint8)
+        found[name] = raw if tensor.dtype == "u8" else raw.view(np.int8)
+    return found
+
+
+def run_golden(model: onnx.ModelProto | bytes, inputs: Mapping[str, Array], *, optimise: bool = True) -> dict[str, Array]:
+    """Outputs of `golden.onnx` by ONNX Runtime, sample after sample, [samples, H, W, C]."""
+    from bitline.engines.ort import Session
+
+    session = Session(model, optimise=optimise, place="golden.onnx")
+    results = [session.run({k: v[i : i + 1] for k, v in inputs.items()}) for i in range(len(next(iter(inputs.values()))))]
+    return {name: np.concatenate([r[name] for r in results]) for name in results[0]}
+
+
+def provenance(network: Network, program: Program) -> str:
+    """Which ONNX nodes every kernel, and every instruction of every queue, stands for."""
+    return dumps(
+        {
+            "kernels": [{"name": k.name, "kind": k.kind, "nodes": list(k.nodes)} for k in network.kernels],
+            "queues": {
+                phase: {queue.unit: list(queue.kernels) for queue in queues}
+                for phase, queues in (("setup", program.setup), ("main", program.main))
+            },
+        }
+    )
+
+
+def facts_of(model: str, chip: Chip, figures: Mapping[str, Json]) -> Facts:
+    """The headline of the report."""
+    f = figures
+
+    def number(key: str) -> float:
+        value = f[key]
+        assert isinstance(value, int | float)
+        return value
+
+    updates = f"{number('array_writes'):,.0f} per inference"
+    if f["resident"]:
+        updates = "none: weights stay in the arrays"
+    return Facts(
+        title=f"{model} on {chip.name}",
+        model=model,
+        target=f"{chip.name}: {chip.description.strip()}",
+        version=__version__,
+        summary=(
+            ("MACs", f"{number('macs') / 1e6:,.2f} M, all on arrays", "multiplications of weights by inputs in one inference"),
+            ("arrays", f"{f['arrays_used']} of {f['arrays_available']}", "arrays that ever hold a block"),
+            ("utilisation", f"{100 * number('utilisation'):.1f} %", "weights over cells of the arrays that hold them, over all loads"),
+            ("weight writes", updates, "blocks written into arrays"),
+            (
+                "instructions",
+                f"{number('instructions_static'):,.0f} static, {number('instructions_executed'):,.0f} executed",
+                "stored in the queues; carried out by all cores in one inference",
+            ),
+            ("latency", f"{number('latency_us'):,.1f} us", "first to last event of one inference"),
+            ("energy", f"{number('energy_uj'):,.2f} uJ", "sum over instructions, and leakage for the latency"),
+            ("DRAM traffic", f"{number('dram_bytes') / 1e3:,.1f} kB", "bytes of tensors and weights moved to and from DRAM"),
+        ),
+    )
+
+
+def package_contents(compiled: Compiled, options: Mapping[str, str]) -> tuple[package.Manifest, dict[str, bytes]]:
+    """All files of the package. The same compilation gives the same bytes."""
+    from safetensors.numpy import save
+
+    network, chip = compiled.lowered.network, compiled.chip
+    planned, built = compiled.planned, compiled.built
+    schedule = planned.schedule
+    figures = compile_figures(network, schedule, planned.blocks, built.program, compiled.trace, chip)
+    table: dict[str, Json] = {"blocks": block_rows(network, planned.blocks, chip.array.per_core.value)}
+    inputs = golden_samples(network)
+    golden = compiled.golden.SerializeToString(deterministic=True)
+    outputs = run_golden(golden, inputs)
+    arrays = {f"input:{k}": v for k, v in inputs.items()} | {f"output:{k}": v for k, v in outputs.items()}
+    page = render(
+        facts=facts_of(compiled.quantised.model.name, chip, figures), network=network, blocks=planned.blocks, trace=compiled.trace, chip=chip
+    )
+    maths = {k.matrix.name: k.math for k in network.kernels if isinstance(k, MatMul)}
+    constants = {name: np.ascontiguousarray(value) for name, value in sorted(compiled.lowered.constants.items())}
+    contents = {
+        "array_math.json": to_json(ArrayMaths(matrices=maths)).encode(),
+        "arrays.bin": built.constants["weights"],
+        "constants.bin": built.constants["const"],
+        "golden.npz": npz_bytes(arrays),
+        "golden.onnx": golden,
+        "kernels.json": to_json(network).encode(),
+        "loops.txt": "\n\n".join(
+            f"# {k.name} ({k.kind})\n{nest_text(nest)}" for k, nest in zip(network.kernels, built.nests, strict=True)
+        ).encode(),
+        "memory.json": to_json(Memory(tensors=schedule.tensors, memory_bytes=schedule.memory_bytes)).encode(),
+        "model.onnx": compiled.quantised.model.proto.SerializeToString(deterministic=True),
+        "placement.csv": placement_csv(planned.blocks, network).encode(),
+        "placement.json": to_json(Placement(blocks=planned.blocks)).encode(),
+        "program.asm": text.disassemble(built.program).encode(),
+        "program.bin": compiled.program,
+        "provenance.json": provenance(network, built.program).encode(),
+        "report.html": page.encode(),
+        "schedule.json": to_json(schedule).encode(),
+        "summary.json": dumps(figures | table).encode(),
+        "target.json": to_json(chip).encode(),
+        "trace.json": trace_json(compiled.trace, network).encode(),
+        "weights.safetensors": save(constants),
+    }
+    manifest = package.Manifest(
+        format=package.FORMAT,
+        version=__version__,
+        model=compiled.quantised.model.name,
+        target=chip.name,
+        options=dict(options),
+        steps=compiled.quantised.steps,
+        remarks=compiled.quantised.model.remarks,
+        files=package.hashes(contents),
+    )
+    return manifest, contents
+
+
+class Contents:
+    """The nouns of a package, parsed when they are asked for. Files were compared with their hashes before."""
+
+    def __init__(self, manifest: package.Manifest, files: Mapping[str, bytes]) -> None:
+        self.manifest, self.files = manifest, files
+
+    @cached_property
+    def network(self) -> Network:
+        return from_json(Network, self.files["kernels.json"], place="kernels.json")
+
+    @cached_property
+    def constants(self) -> Constants:
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
+
+        try:
+            return dict(load(self.files["weights.safetensors"]))
+        except SafetensorError as error:
+            raise refuse("BL0205", f"unreadable: {error}", place="weights.safetensors", help="compile the package again") from None
+
+    @cached_property
+    def blocks(self) -> tuple[BlockResidency, ...]:
+        return from_json(Placement, self.files["placement.json"], place="placement.json").blocks
+
+    @cached_property
+    def schedule(self) -> Schedule:
+        return from_json(Schedule, self.files["schedule.json"], place="schedule.json")
+
+    @cached_property
+    def memory(self) -> Memory:
+        return from_json(Memory, self.files["memory.json"], place="memory.json")
+
+    @cached_property
+    def chip(self) -> Chip:
+        return from_json(Chip, self.files["target.json"], place="target.json")
+
+    @cached_property
+    def program(self) -> Program:
+        return binary.decode(self.files["program.bin"])
+
+    @cached_property
+    def memories(self) -> dict[str, bytes]:
+        """Contents of the constant memories."""
+        return {"weights": self.files["arrays.bin"], "const": self.files["constants.bin"]}
+
+    @cached_property
+    def figures(self) -> dict[str, Json]:
+        """`summary.json`."""
+        value = package.parse(self.files, "summary.json")
+        assert isinstance(value, dict), "summary.json holds one object"
+        return value  # pyright: ignore[reportUnknownVariableType]
+
+    @cached_property
+    def qdq(self) -> onnx.ModelProto:
+        from google.protobuf.message import DecodeError
+
+        try:
+            return onnx.load_model_from_string(self.files["model.onnx"])
+        except DecodeError as error:
+            raise refuse("BL0205", f"unreadable: {error}", place="model.onnx", help="compile the package again") from None
+
+    @cached_property
+    def golden(self) -> dict[str, Array]:
+        """`input:<tensor>` and `output:<tensor>`."""
+        import zipfile
+
+        try:
+            with np.load(io.BytesIO(self.files["golden.npz"]), allow_pickle=False) as archive:
+                return {name: archive[name] for name in archive.files}
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+            raise refuse("BL0205", f"unreadable: {error}", place="golden.npz", help="compile the package again") from None
+
+
+def open_contents(place: Path) -> Contents:
+    """A package from its folder. Raises `Refusal` (BL0201, BL0205)."""
+    manifest, files = package.read_package(place)
+    return Contents(manifest, files)
+
+
+def headline(contents: Contents) -> str:
+    """The summary of a package as text, at most 15 lines."""
+    from bitline.report.summary import console_summary
+
+    figures = contents.figures
+    return console_summary(facts_of(contents.manifest.model, contents.chip, figures))

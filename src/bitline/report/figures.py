@@ -1,0 +1,177 @@
+"""Every number that `--json` and the summary show, computed from the nouns in one place. Keys are part of the contract."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from bitline.ir.kernels import MatMul, Move, Network, macs
+from bitline.ir.program import Dma, Program, WriteWeights, executions, static_instructions
+from bitline.ir.residency import BlockResidency
+from bitline.ir.schedule import Schedule
+from bitline.ir.trace import Trace
+from bitline.target.schema import Chip
+
+Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
+
+PS_PER_US = 1_000_000
+FJ_PER_UJ = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Updates:
+    """Array writes per inference of one class of layers: done, without reuse, and the least possible."""
+
+    done: int
+    default: int
+    floor: int
+
+
+def node_of(network: Network) -> dict[str, str]:
+    """Matrix name -> ONNX node."""
+    return {k.matrix.name: k.nodes[0] for k in network.kernels if isinstance(k, MatMul)}
+
+
+def block_rows(network: Network, blocks: Sequence[BlockResidency], arrays_per_core: int) -> list[Json]:
+    """The contest's table: one object per block; `core_id` numbers arrays over all cores."""
+    nodes = node_of(network)
+    return [
+        {
+            "core_id": b.region.core * arrays_per_core + b.region.array,
+            "index": b.index,
+            "w_row_start": b.region.w_row_start,
+            "w_col_start": b.region.w_col_start,
+            "rows": b.block.rows,
+            "cols": b.block.cols,
+            "node": nodes[b.block.matrix],
+            "row_offset": b.block.row_offset,
+            "col_offset": b.block.col_offset,
+        }
+        for b in blocks
+    ]
+
+
+def weight_updates(network: Network, schedule: Schedule, blocks: Sequence[BlockResidency], chip: Chip) -> tuple[Updates, Updates]:
+    """(convolutions of one group, fully connected layers).
+
+    Default: every output is finished before the next, so a column of R row blocks that does not fit the X arrays of a core
+    is written again for each of the P pixels: C_t*R if R <= X, else C_t*P*R. Floor: every block once, C_t*R; nothing where
+    the whole network stays resident.
+    """
+    loads: dict[str, int] = {}
+    for b in blocks:
+        loads[b.block.matrix] = loads.get(b.block.matrix, 0) + b.loads
+    rows, cols, fits = chip.array.rows.value, chip.array.cols.value, chip.array.per_core.value
+    totals = {"conv": [0, 0, 0], "fc": [0, 0, 0]}
+    for kernel in network.kernels:
+        if not isinstance(kernel, MatMul) or kernel.matrix.groups > 1:
+            continue
+        height, width, _ = kernel.read.shape
+        stack, across = -(-kernel.matrix.rows // rows), -(-kernel.matrix.cols // cols)
+        floor = 0 if schedule.resident else stack * across
+        default = floor if stack <= fits else stack * across * height * width
+        total = totals["fc" if height * width == 1 else "conv"]
+        for i, value in enumerate((loads.get(kernel.matrix.name, 0), default, floor)):
+            total[i] += value
+    conv, fc = (Updates(done=t[0], default=t[1], floor=t[2]) for t in (totals["conv"], totals["fc"]))
+    return conv, fc
+
+
+def dma_counts(program: Program) -> tuple[int, int, int]:
+    """(transactions, rectangles, bytes to and from DRAM) of one inference.
+
+    A rectangle is one DMA instruction; a transaction is one run of neighbouring bytes outside the cores. Weights come from
+    DRAM.
+    """
+    transactions = rectangles = dram = 0
+    outside = {i for i, s in enumerate(program.spaces) if not s.per_core and not s.constant}
+    dram_space = program.space("dram")
+    for queue in program.main:
+        for place, times in executions(queue, program.cores):
+            instruction = queue.code[place]
+            if isinstance(instruction, WriteWeights):
+                dram += times * instruction.rows * instruction.cols
+            if not isinstance(instruction, Dma):
+                continue
+            rectangles += times
+            for operand in (instruction.src, instruction.dst):
+                runs = program.runs[operand.runs]
+                if operand.space in outside:
+                    transactions += times * len(runs)
+                if operand.space == dram_space:
+                    dram += times * sum(length for _, length in runs)
+    return transactions, rectangles, dram
+
+
+def default_transactions(network: Network) -> int:
+    """Window by window: each output pixel fetches its rows of neighbouring taps on its own, once per layer."""
+    total = 0
+    for kernel in network.kernels:
+        if isinstance(kernel, MatMul):
+            height, width, _ = kernel.read.shape
+            lines = len({*_tap_lines(kernel)})
+            total += height * width * lines
+    return total
+
+
+def _tap_lines(kernel: MatMul) -> Iterable[int]:
+    from bitline.ir.boxes import read_taps
+
+    return read_taps(kernel.read).rows.tolist()
+
+
+def utilisation(network: Network, blocks: Sequence[BlockResidency], chip: Chip) -> float:
+    """Weights of the network over the cells of the arrays that hold them, all loads of an inference together."""
+    used = sum(k.matrix.groups * k.matrix.rows * k.matrix.cols for k in network.kernels if isinstance(k, MatMul))
+    steps = {(b.region.core, b.region.array, b.from_step, b.round) for b in blocks}
+    cells = len(steps) * chip.array.rows.value * chip.array.cols.value
+    return used / cells if cells else 0.0
+
+
+def compile_figures(
+    network: Network, schedule: Schedule, blocks: Sequence[BlockResidency], program: Program, trace: Trace, chip: Chip
+) -> dict[str, Json]:
+    """The keys of `bitline compile --json` that do not depend on the clock."""
+    conv, fc = weight_updates(network, schedule, blocks, chip)
+    transactions, rectangles, dram = dma_counts(program)
+    kernels = [k for k in network.kernels if isinstance(k, MatMul)]
+    arrays = {(b.region.core, b.region.array) for b in blocks}
+    fires = sum(c.mvms for c in trace.costs)
+    writes = sum(c.weight_writes for c in trace.costs)
+    latency_us = trace.latency_ps / PS_PER_US
+    cells = chip.array.rows.value * chip.array.cols.value
+    return {
+        "arrays_used": len(arrays),
+        "arrays_available": chip.cores.value * chip.array.per_core.value,
+        "pieces": len(blocks),
+        "mvm_fires": fires,
+        "segments": len(schedule.segments),
+        "resident": schedule.resident,
+        "weight_updates": conv.done,
+        "weight_updates_default": conv.default,
+        "weight_updates_floor": conv.floor,
+        "fc_weight_updates": fc.done,
+        "fc_weight_updates_default": fc.default,
+        "fc_weight_updates_floor": fc.floor,
+        "array_writes": writes,
+        "dma_transactions": transactions,
+        "dma_transactions_default": default_transactions(network),
+        "dma_rectangles": rectangles,
+        "dram_bytes": dram,
+        "instructions_static": static_instructions(program),
+        "instructions_executed": trace.instructions,
+        "cycles": round(trace.latency_ps / 1000 / chip.control.issue_ns.value),
+        "latency_us": latency_us,
+        "interval_us": latency_us,
+        "samples_per_s": 1e6 / latency_us if latency_us else 0.0,
+        "setup_us": trace.setup_ps / PS_PER_US,
+        "energy_uj": trace.energy_fj / FJ_PER_UJ,
+        "setup_energy_uj": trace.setup_energy_fj / FJ_PER_UJ,
+        "macs": sum(macs(k) for k in kernels),
+        "macs_on_arrays": sum(macs(k) for k in kernels),
+        "macs_on_host": 0,
+        "moves": sum(isinstance(k, Move) for k in network.kernels),
+        "writes_per_cell": sum(b.loads * b.block.rows * b.block.cols for b in blocks) / (len(arrays) * cells) if arrays else 0.0,
+        "utilisation": utilisation(network, blocks, chip),
+        "kernels": len(network.kernels),
+    }
