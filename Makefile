@@ -23,7 +23,7 @@ check: $(READY)
 	$(BIN)/python -m pytest -q -n 2
 
 bench: $(READY)
-	for program in benchmarks/[a-z]*.py; do $(BIN)/python $$program --quick || exit 1; done
+	for program in $(wildcard benchmarks/[a-z]*.py); do $(BIN)/python $$program --quick || exit 1; done
 
 soak: $(READY)
 	BITLINE_HYPOTHESIS=soak $(BIN)/python -m pytest -q -n 2

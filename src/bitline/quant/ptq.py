@@ -117,4 +117,3 @@ def _outputs(model: Model, judged: Sequence[Mapping[str, Array]]) -> list[Array]
 
 def _mean_square_error(wanted: Sequence[Array], got: Sequence[Array]) -> float:
     return float(np.mean([np.mean((a - b) ** 2) for a, b in zip(wanted, got, strict=True)]))
-
