@@ -17,9 +17,9 @@ SQNR_CAP_DB: Final = 200.0  # stands for "equal": JSON knows no infinity
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """`sqnr_db` over all outputs; `agree`, `top1_reference`, `top1_other` in percent, of the first output's largest value.
+    """`sqnr_db` over all outputs; the others in percent, by the largest value of the first output.
 
-    The two top-1 values are None without labels.
+    `agree`: both models choose the same class; the two top-1 values are None without labels.
     """
 
     samples: int
