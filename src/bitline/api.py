@@ -1,9 +1,9 @@
 """The public Python API.
 
-    model = bitline.load("resnet20.onnx")
-    package = bitline.compile(model, target="reram-tile", calib={"input": images})
-    package.run({"input": images}).outputs["logits"]
-    package.verify().ok
+model = bitline.load("resnet20.onnx")
+package = bitline.compile(model, target="reram-tile", calib={"input": images})
+package.run({"input": images}).outputs["logits"]
+package.verify().ok
 """
 
 from __future__ import annotations
@@ -188,7 +188,7 @@ def check_first(
     names = [p.name for p in contents.network.ports if p.direction == "output"]
     plain = Session(contents.qdq, optimise=False, place="model.onnx")
     wanted: dict[str, list[Array]] = {name: [] for name in names}
-    for i, feed in enumerate(batches({n: v for n, v in feeds.items()}, model)):
+    for i, feed in enumerate(batches(feeds, model)):
         if i >= few:
             break
         forced.append(check.teacher_forced(contents, feed))
@@ -222,7 +222,7 @@ def add_up(parts: Sequence[Agreement]) -> Agreement:
     )
 
 
-def compile(  # noqa: A001  # the verb that users look for; `bitline.compile` reads right
+def compile(  # the verb that users look for; `bitline.compile` reads right
     model: Model | str | Path,
     *,
     target: str | Chip,
@@ -234,8 +234,9 @@ def compile(  # noqa: A001  # the verb that users look for; `bitline.compile` re
 ) -> Package:
     """Compile a float or QDQ model for a chip. `calib`: samples stacked on axis 0, needed for a float model.
 
-    `overrides` are `key.path=value` of the target, `labels` go into the manifest. Where `output` is given, the folder is
-    tested before any work starts and written at the end. Raises `Refusal`; a program that fails its checks is one too.
+    `overrides` are `key.path=value` of the target, `labels` go into the manifest. Where `output` is given, the folder
+    is tested before any work starts and written at the end. Raises `Refusal`; a program that fails its checks is one
+    too.
     """
     if output is not None:
         check_writable(Path(output))

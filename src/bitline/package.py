@@ -63,21 +63,39 @@ def write_package(place: Path, contents: Mapping[str, bytes], manifest: Manifest
 
 
 def read_package(place: Path) -> tuple[Manifest, dict[str, bytes]]:
-    """(manifest, contents) after every file's hash was compared. Raises `Refusal` (BL0201, BL0205) with all that is wrong."""
+    """(manifest, contents) after every file's hash was compared. Raises `Refusal` (BL0201, BL0205) with all that is
+    wrong."""
     if not place.is_dir():
-        raise refuse("BL0201", "there is no package here", place=str(place), help="give the folder that `bitline compile -o` wrote")
+        raise refuse(
+            "BL0201",
+            "there is no package here",
+            place=str(place),
+            help="give the folder that `bitline compile -o` wrote",
+        )
     raw = _bytes_of(place / MANIFEST)
     if raw is None:
-        raise refuse("BL0205", f"{MANIFEST} is missing", place=str(place), help=f"give the folder that `bitline compile -o` wrote, or {_AGAIN}")
+        raise refuse(
+            "BL0205",
+            f"{MANIFEST} is missing",
+            place=str(place),
+            help=f"give the folder that `bitline compile -o` wrote, or {_AGAIN}",
+        )
     manifest = from_json(Manifest, raw, place=f"{place.name}/{MANIFEST}")
     if manifest.format != FORMAT:
-        raise refuse("BL0205", f"the package has format {manifest.format}, this bitline reads {FORMAT}", place=str(place), help=_AGAIN)
+        raise refuse(
+            "BL0205",
+            f"the package has format {manifest.format}, this bitline reads {FORMAT}",
+            place=str(place),
+            help=_AGAIN,
+        )
     wrong: list[Diagnostic] = []
     contents: dict[str, bytes] = {}
     for name in FILES:
         data = _bytes_of(place / name)
         if data is None or name not in manifest.files:
-            wrong.append(Diagnostic(code="BL0205", message=f"{name} is missing", place=f"{place.name}/{name}", help=_AGAIN))
+            wrong.append(
+                Diagnostic(code="BL0205", message=f"{name} is missing", place=f"{place.name}/{name}", help=_AGAIN)
+            )
         elif sha256(data) != manifest.files[name]:
             message = f"{name} is not what was compiled: its SHA-256 is another one"
             wrong.append(Diagnostic(code="BL0205", message=message, place=f"{place.name}/{name}", help=_AGAIN))

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import click
 
-from bitline import __version__
 from bitline.core.diagnostics import Diagnostic, Refusal
+from bitline.core.version import __version__
 
 BUG = 70
 

@@ -22,19 +22,27 @@ KIB_PER_MB = 1000
 @click.option("-o", "output", required=True, type=click.Path(path_type=Path), help="The package folder to write.")
 @json_option
 def command(
-    model: Path, shapes: tuple[str, ...], target: str, overrides: tuple[str, ...], calib: str | None,
-    preprocess: str | None, weight_bits: int, activation_bits: int, granularity: str, method: str, percentile: float,
-    output: Path, json: bool,
-) -> None:  # fmt: skip
+    model: Path,
+    shapes: tuple[str, ...],
+    target: str,
+    overrides: tuple[str, ...],
+    calib: str | None,
+    preprocess: str | None,
+    weight_bits: int,
+    activation_bits: int,
+    granularity: str,
+    method: str,
+    percentile: float,
+    output: Path,
+    json: bool,
+) -> None:
     from bitline import api
     from bitline.report.figures import Json
     from bitline.target.load import load_target
 
     check_writable(output)
     chip = load_target(target, overrides)
-    given = calibrated(
-        model, shapes, calib, preprocess, weight_bits, activation_bits, granularity, method, percentile
-    )
+    given = calibrated(model, shapes, calib, preprocess, weight_bits, activation_bits, granularity, method, percentile)
     for remark in (*given.model.remarks, *([given.samples.remark] if given.samples else [])):
         say(remark, quiet=json)
     started = time.perf_counter()

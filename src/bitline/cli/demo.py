@@ -1,4 +1,5 @@
-"""`bitline demo`: a network trained on handwritten digits, from ONNX file to verified program, on 200 digits it never saw."""
+"""`bitline demo`: a network trained on handwritten digits, from ONNX file to verified program, on 200 digits it never
+saw."""
 
 from __future__ import annotations
 

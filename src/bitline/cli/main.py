@@ -7,10 +7,10 @@ import sys
 
 import click
 
-from bitline import __version__
 from bitline.cli.answer import report_bug, report_refusal
 from bitline.cli.options import preprocess_words
 from bitline.core.diagnostics import Refusal
+from bitline.core.version import __version__
 
 COMMANDS = {
     "compile": "a model into a package for a chip",
@@ -52,7 +52,8 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Entry point. Exit codes: 0 ok, 1 check failed, 2 usage, 3 unsupported, 4 does not fit, 5 malformed, 70 bug, 130 interrupted."""
+    """Entry point. Exit codes: 0 ok, 1 check failed, 2 usage, 3 unsupported, 4 does not fit, 5 malformed, 70 bug, 130
+    interrupted."""
     arguments = preprocess_words(sys.argv[1:])
     try:
         status = cli.main(args=arguments, standalone_mode=False)

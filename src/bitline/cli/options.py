@@ -33,16 +33,24 @@ def model_options(function: F) -> F:
 def target_options(function: F) -> F:
     """--target and --set."""
     function = click.option(
-        "--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="Override a value of the target; may repeat."
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="KEY.PATH=VALUE",
+        help="Override a value of the target; may repeat.",
     )(function)
-    return click.option("--target", required=True, help="A catalog name (see `bitline targets list`) or a YAML file.")(function)
+    return click.option("--target", required=True, help="A catalog name (see `bitline targets list`) or a YAML file.")(
+        function
+    )
 
 
 def quant_options(function: F) -> F:
     """--calib and the options of quantisation."""
     for option in (
         click.option("--percentile", default=99.99, show_default=True, help="Share of values inside the range."),
-        click.option("--method", type=click.Choice(["best", "minmax", "percentile"]), default="best", show_default=True),
+        click.option(
+            "--method", type=click.Choice(["best", "minmax", "percentile"]), default="best", show_default=True
+        ),
         click.option("--granularity", type=click.Choice(["channel", "tensor"]), default="channel", show_default=True),
         click.option("--activation-bits", default=8, show_default=True),
         click.option("--weight-bits", default=8, show_default=True),
@@ -106,9 +114,18 @@ class Calibrated:
 
 
 def calibrated(
-    model: Path, shapes: tuple[str, ...], calib: str | None, preprocess: str | None, weight_bits: int,
-    activation_bits: int, granularity: str, method: str, percentile: float, *, shapes_only: bool = False,
-) -> Calibrated:  # fmt: skip
+    model: Path,
+    shapes: tuple[str, ...],
+    calib: str | None,
+    preprocess: str | None,
+    weight_bits: int,
+    activation_bits: int,
+    granularity: str,
+    method: str,
+    percentile: float,
+    *,
+    shapes_only: bool = False,
+) -> Calibrated:
     """Load a model and its calibration data; `shapes_only` commands make do with random data."""
     from bitline import api
     from bitline.quant.calibration import load_data, parse_preprocess

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -13,19 +14,34 @@ from bitline.cli.options import calibrated, json_option, quant_options, target_o
 from bitline.core.files import check_writable, write_file
 
 
-@click.command("place", help="Pack the weight matrices into arrays: a table of blocks, a lower bound, no limit of arrays.")
+@click.command(
+    "place", help="Pack the weight matrices into arrays: a table of blocks, a lower bound, no limit of arrays."
+)
 @click.argument("models", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--shape", "shapes", multiple=True, metavar="NAME=1,3,224,224", help="Fix an input's shape; may repeat.")
 @target_options
 @quant_options
-@click.option("--cuts", type=click.Choice(["full"]), default="full", show_default=True, help="Cut matrices at array borders.")
+@click.option(
+    "--cuts", type=click.Choice(["full"]), default="full", show_default=True, help="Cut matrices at array borders."
+)
 @click.option("-o", "output", type=click.Path(path_type=Path), help="Write the table of blocks here, as CSV.")
 @json_option
 def command(
-    models: tuple[Path, ...], shapes: tuple[str, ...], target: str, overrides: tuple[str, ...], calib: str | None,
-    preprocess: str | None, weight_bits: int, activation_bits: int, granularity: str, method: str, percentile: float,
-    cuts: str, output: Path | None, json: bool,
-) -> None:  # fmt: skip
+    models: tuple[Path, ...],
+    shapes: tuple[str, ...],
+    target: str,
+    overrides: tuple[str, ...],
+    calib: str | None,
+    preprocess: str | None,
+    weight_bits: int,
+    activation_bits: int,
+    granularity: str,
+    method: str,
+    percentile: float,
+    cuts: str,
+    output: Path | None,
+    json: bool,
+) -> None:
     from bitline.pipeline import quantise, to_kernels
     from bitline.pipeline.placing import place_networks
     from bitline.target.load import load_target
@@ -36,9 +52,17 @@ def command(
     networks = []
     for model in models:
         given = calibrated(
-            model, shapes, calib, preprocess, weight_bits, activation_bits, granularity, "minmax", percentile,
+            model,
+            shapes,
+            calib,
+            preprocess,
+            weight_bits,
+            activation_bits,
+            granularity,
+            "minmax",
+            percentile,
             shapes_only=True,
-        )  # fmt: skip
+        )
         samples = given.samples.feeds if given.samples else None
         networks.append(to_kernels(quantise(given.model, samples, given.options).model, chip).network)
     values = place_networks(networks, chip)
@@ -59,7 +83,7 @@ def command(
     answer("place", {**values, "cuts": cuts}, json=json, text=text)
 
 
-def _csv(rows: list[object]) -> str:
+def _csv(rows: Sequence[object]) -> str:
     out = io.StringIO()
     table = [row for row in rows if isinstance(row, dict)]
     writer = csv.DictWriter(out, list(table[0]) if table else ["core_id"], lineterminator="\n")

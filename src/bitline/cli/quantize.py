@@ -20,10 +20,20 @@ from bitline.core.files import check_writable, write_file
 @click.option("--target", help="Accepted for symmetry; ranges do not depend on the chip yet.")
 @json_option
 def command(
-    model: Path, shapes: tuple[str, ...], calib: str | None, preprocess: str | None, weight_bits: int,
-    activation_bits: int, granularity: str, method: str, percentile: float, output: Path, test: str | None,
-    target: str | None, json: bool,
-) -> None:  # fmt: skip
+    model: Path,
+    shapes: tuple[str, ...],
+    calib: str | None,
+    preprocess: str | None,
+    weight_bits: int,
+    activation_bits: int,
+    granularity: str,
+    method: str,
+    percentile: float,
+    output: Path,
+    test: str | None,
+    target: str | None,
+    json: bool,
+) -> None:
     from bitline.core.diagnostics import refuse
     from bitline.quant.calibration import load_data, parse_preprocess
     from bitline.quant.ptq import quantize
@@ -32,9 +42,7 @@ def command(
     check_writable(output)
     if target:
         load_target(target)
-    given = calibrated(
-        model, shapes, calib, preprocess, weight_bits, activation_bits, granularity, method, percentile
-    )
+    given = calibrated(model, shapes, calib, preprocess, weight_bits, activation_bits, granularity, method, percentile)
     if given.samples is None:
         raise refuse("BL0101", "the model is quantised already", place=given.model.place(), help="compile it as it is")
     samples = load_data(test, given.model, parse_preprocess(preprocess) if preprocess else None) if test else None

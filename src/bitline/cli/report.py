@@ -13,7 +13,9 @@ from bitline.core.files import check_writable, write_file
 
 @click.command("report", help="Write the HTML report of a package and print its headline.")
 @click.argument("package", type=click.Path(path_type=Path))
-@click.option("-o", "output", type=click.Path(path_type=Path), help="Where to write the page; else its place is printed.")
+@click.option(
+    "-o", "output", type=click.Path(path_type=Path), help="Where to write the page; else its place is printed."
+)
 @json_option
 def command(package: Path, output: Path | None, json: bool) -> None:
     from bitline import api

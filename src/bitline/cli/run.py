@@ -20,20 +20,36 @@ if TYPE_CHECKING:
 PERCENT = 100.0
 
 
-@click.command("run", help="Run a package on DATA (.npz, .npy or random:N) in the simulator; several files one after another.")
+@click.command(
+    "run", help="Run a package on DATA (.npz, .npy or random:N) in the simulator; several files one after another."
+)
 @click.argument("package", type=click.Path(path_type=Path))
 @click.argument("data", nargs=-1, required=True)
 @click.option("--preprocess", metavar="'mean=.. std=..'", help="For uint8 images: x/255, minus mean, over std.")
 @click.option("--limit", type=click.IntRange(min=1), help="Take at most this many samples of each file.")
-@click.option("--check", "check_samples", type=click.IntRange(min=0), default=1, show_default=True, help="Samples that also go through reference, golden and ONNX Runtime.")
+@click.option(
+    "--check",
+    "check_samples",
+    type=click.IntRange(min=0),
+    default=1,
+    show_default=True,
+    help="Samples that also go through reference, golden and ONNX Runtime.",
+)
 @click.option("--step", is_flag=True, help="Instruction by instruction: slow; for finding faults.")
 @click.option("-o", "output", type=click.Path(path_type=Path), help="Write outputs here: an .npz.")
 @json_option
 @click.pass_context
 def command(
-    context: click.Context, package: Path, data: tuple[str, ...], preprocess: str | None, limit: int | None,
-    check_samples: int, step: bool, output: Path | None, json: bool,
-) -> None:  # fmt: skip
+    context: click.Context,
+    package: Path,
+    data: tuple[str, ...],
+    preprocess: str | None,
+    limit: int | None,
+    check_samples: int,
+    step: bool,
+    output: Path | None,
+    json: bool,
+) -> None:
     import numpy as np
 
     from bitline import api

@@ -11,16 +11,27 @@ from bitline.cli.answer import answer
 from bitline.cli.options import calibrated, json_option, model_options, quant_options, target_options
 
 
-@click.command("schedule", help="When weights are written into arrays, and what that costs; nothing is written to disk.")
+@click.command(
+    "schedule", help="When weights are written into arrays, and what that costs; nothing is written to disk."
+)
 @model_options
 @target_options
 @quant_options
 @json_option
 def command(
-    model: Path, shapes: tuple[str, ...], target: str, overrides: tuple[str, ...], calib: str | None,
-    preprocess: str | None, weight_bits: int, activation_bits: int, granularity: str, method: str, percentile: float,
+    model: Path,
+    shapes: tuple[str, ...],
+    target: str,
+    overrides: tuple[str, ...],
+    calib: str | None,
+    preprocess: str | None,
+    weight_bits: int,
+    activation_bits: int,
+    granularity: str,
+    method: str,
+    percentile: float,
     json: bool,
-) -> None:  # fmt: skip
+) -> None:
     from bitline.pipeline import compile_model
     from bitline.report.figures import compile_figures
     from bitline.report.layers import layer_table
@@ -28,9 +39,17 @@ def command(
 
     chip = load_target(target, overrides)
     given = calibrated(
-        model, shapes, calib, preprocess, weight_bits, activation_bits, granularity, method, percentile,
+        model,
+        shapes,
+        calib,
+        preprocess,
+        weight_bits,
+        activation_bits,
+        granularity,
+        method,
+        percentile,
         shapes_only=True,
-    )  # fmt: skip
+    )
     started = time.perf_counter()
     compiled = compile_model(given.model, given.samples.feeds if given.samples else None, chip, given.options)
     seconds = time.perf_counter() - started

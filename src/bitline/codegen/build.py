@@ -45,7 +45,9 @@ class Built:
 def job_blocks(kernel: MatMul, job: Job) -> list[list[Block]]:
     """The blocks of every unit of a job, unit after unit."""
     rows = kernel.matrix.rows if kernel.matrix.groups > 1 else 0
-    return [[unit_block(piece, job, unit, rows, kernel.matrix.cols) for piece in job.pieces] for unit in range(job.units)]
+    return [
+        [unit_block(piece, job, unit, rows, kernel.matrix.cols) for piece in job.pieces] for unit in range(job.units)
+    ]
 
 
 def block_cells(kernel: MatMul, matrix: npt.NDArray[np.generic], block: Block) -> npt.NDArray[np.uint8]:

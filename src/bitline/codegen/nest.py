@@ -1,7 +1,7 @@
 """The loop nest of one kernel from its schedule. One shape for all kernels:
 
     for every job:                       its cores, `round` after round
-      for every tile (`row`, `col`):     dma_in fills a box -> mvm or vector reads it -> vector -> dma_out stores the tile
+      for every tile (`row`, `col`):     dma_in fills a box -> mvm or vector reads it -> vector -> dma_out stores it
 
 Buffers are rings; a reader tells the writer with a token that a slot is free, the writer tells it that one is full.
 """
@@ -127,7 +127,9 @@ def padding_runs(box: Box, tile: TileClass) -> Runs:
     return tuple(runs)
 
 
-def load_box(x: Placed, box: Box, tile: TileClass, ring: Ring, sequence: Terms, first: int, cores: int, fill: int) -> list[Statement]:
+def load_box(
+    x: Placed, box: Box, tile: TileClass, ring: Ring, sequence: Terms, first: int, cores: int, fill: int
+) -> list[Statement]:
     """Fill the padding of one slot and copy the rest of the box from the tensor."""
     _, width, channels = x.tensor.shape
     rows, cols = tile.rows, tile.cols
@@ -153,7 +155,17 @@ def load_box(x: Placed, box: Box, tile: TileClass, ring: Ring, sequence: Terms, 
     return [*found, Do(unit="dma_in", action=copy)]
 
 
-def store_tile(y: Placed, tile: TileClass, job: Job, tile_rows: int, tile_cols: int, pitches: tuple[int, int, int], ring: Ring, sequence: Terms, first: int) -> Statement:
+def store_tile(
+    y: Placed,
+    tile: TileClass,
+    job: Job,
+    tile_rows: int,
+    tile_cols: int,
+    pitches: tuple[int, int, int],
+    ring: Ring,
+    sequence: Terms,
+    first: int,
+) -> Statement:
     """Copy one slot of the output buffer, pixel after pixel of the unit's columns, to the tensor."""
     base, pitch_row, pitch_col = pitches
     dst = tuple(
@@ -173,7 +185,8 @@ def store_tile(y: Placed, tile: TileClass, job: Job, tile_rows: int, tile_cols: 
 def write_pitches(kernel: MatMul | Pool) -> tuple[int, int, int]:
     """(offset, elements per output row, per output column) of the write map; columns lie side by side."""
     strides = kernel.write.digit_strides()
-    assert len(kernel.write.dims) == 3 and len(strides) == 3 and strides[2] in (0, 1), kernel.write
+    assert len(strides) == 3, kernel.write
+    assert strides[2] in (0, 1), kernel.write
     base = sum(c.offset * s for c, s in zip(kernel.write.coordinates, kernel.write.flat_strides(), strict=True))
     return base, strides[0], strides[1]
 
@@ -236,7 +249,9 @@ def _tap_runs(box: Box, taps: Taps, low: int, first: int, count: int) -> Runs:
 class _MatMulJob:
     """Statements of one job of a MatMul."""
 
-    def __init__(self, kernel: MatMul, context: Context, number: int, job: Job, taps: Taps, walks: tuple[Walk, Walk]) -> None:
+    def __init__(
+        self, kernel: MatMul, context: Context, number: int, job: Job, taps: Taps, walks: tuple[Walk, Walk]
+    ) -> None:
         self.kernel, self.context, self.job, self.taps = kernel, context, job, taps
         schedule = context.schedule
         self.schedule = schedule
@@ -341,9 +356,16 @@ class _MatMulJob:
         schedule = self.schedule
         found.append(
             store_tile(
-                self.context.writes, tile, job, schedule.tile_rows, schedule.tile_cols, write_pitches(self.kernel),
-                self.outputs, sequence, first,
-            )  # fmt: skip
+                self.context.writes,
+                tile,
+                job,
+                schedule.tile_rows,
+                schedule.tile_cols,
+                write_pitches(self.kernel),
+                self.outputs,
+                sequence,
+                first,
+            )
         )
         return [*found, *signals("dma_out", "output_free", 1)]
 
@@ -374,9 +396,7 @@ class _MatMulJob:
             row=part.w_row_start,
             col=part.w_col_start,
             cols=cols,
-            dst=self.sums.access(
-                tile.first, sequence, self.pixels * before * SUM_BYTES, out, ((0, cols * SUM_BYTES),)
-            ),
+            dst=self.sums.access(tile.first, sequence, self.pixels * before * SUM_BYTES, out, ((0, cols * SUM_BYTES),)),
             first=first,
             math=math_op(self.kernel.math),
         )
@@ -462,7 +482,7 @@ def setup_nest(kernel: Kernel, context: Context) -> Nest:
 def _pool_nest(kernel: Pool, context: Context) -> list[Statement]:
     walks, taps = read_walks(kernel.read), read_taps(kernel.read)
     assert not isinstance(walks, NoMatch), walks
-    schedule, x, y = context.schedule, context.reads[0], context.writes
+    schedule, x = context.schedule, context.reads[0]
     classes = tile_classes(kernel, walks, context)
     tiles = sum(c.rows.count * c.cols.count for c in classes)
     channels = kernel.read.shape[3]
@@ -474,7 +494,17 @@ def _pool_nest(kernel: Pool, context: Context) -> list[Statement]:
         inputs = Ring(space="input", slots=schedule.input_slots, bytes=box.bytes)
         pixels = schedule.tile_rows * schedule.tile_cols
         outputs = Ring(space="output", slots=schedule.output_slots, bytes=pixels * job.cols)
-        work = _PoolTiles(kernel=kernel, context=context, job=job, box=box, inputs=inputs, outputs=outputs, taps=(rows, cols), tiles=tiles, pad=pad)
+        work = _PoolTiles(
+            kernel=kernel,
+            context=context,
+            job=job,
+            box=box,
+            inputs=inputs,
+            outputs=outputs,
+            taps=(rows, cols),
+            tiles=tiles,
+            pad=pad,
+        )
         body = tile_loops(classes, work.tile)
         found += _vector_job(job, schedule.input_slots, schedule.output_slots, body)
     return found
@@ -527,11 +557,18 @@ class _PoolTiles:
             *signals("vector", "output_full", 1),
             *awaits("dma_out", "output_full", 1),
             store_tile(
-                context.writes, tile, job, schedule.tile_rows, schedule.tile_cols, write_pitches(kernel),
-                self.outputs, sequence, tile.first,
+                context.writes,
+                tile,
+                job,
+                schedule.tile_rows,
+                schedule.tile_cols,
+                write_pitches(kernel),
+                self.outputs,
+                sequence,
+                tile.first,
             ),
             *signals("dma_out", "output_free", 1),
-        ]  # fmt: skip
+        ]
 
 
 def _inside(place: int, tiles: AxisTiles) -> bool:

@@ -94,7 +94,11 @@ def axis_tiles(outputs: int, tile: int, walk: Walk, extent: int) -> tuple[AxisTi
             box_len=box,
         )
         last = classes[-1] if classes else None
-        alike = last is not None and (last.out_len, last.in_len, last.pad_before) == (length, one.in_len, one.pad_before)
+        alike = last is not None and (last.out_len, last.in_len, last.pad_before) == (
+            length,
+            one.in_len,
+            one.pad_before,
+        )
         if last is not None and alike and one.in_start == last.in_start + last.count * last.in_step:
             classes[-1] = replace(last, count=last.count + 1)
         else:

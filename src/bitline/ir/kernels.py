@@ -1,7 +1,8 @@
 """Kernels: the operators of a network, apart from any schedule. Integers, bit for bit.
 
-Tensors are stored without the batch axis as (H, W, C), row-major: images channels-last, rows of a matrix as (1, rows, C),
-a vector as (1, 1, C). Arrays (matrices, biases, multipliers, tables) lie beside the kernels in `Constants`, named here.
+Tensors are stored without the batch axis as (H, W, C), row-major: images channels-last, rows of a matrix as (1, rows,
+C), a vector as (1, 1, C). Arrays (matrices, biases, multipliers, tables) lie beside the kernels in `Constants`, named
+here.
 """
 
 from __future__ import annotations
@@ -110,7 +111,8 @@ class Scale:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MatMul:
-    """y[p, c] = post(sum_r x[read(p, r)] * W[r, c]); `read` has dimensions (OH, OW, groups * rows), padding reads zero_point."""
+    """y[p, c] = post(sum_r x[read(p, r)] * W[r, c]); `read` has dimensions (OH, OW, groups * rows), padding reads
+    zero_point."""
 
     name: str
     nodes: tuple[str, ...]
@@ -177,7 +179,8 @@ class Pool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Softmax:
-    """Over the last axis of x: e = T[max - q]; y = (2 e K + S 2^f) // (S 2^(f+1)) + zy, S = sum e, K = round(2^f / scale_y).
+    """Over the last axis of x: e = T[max - q]; y = (2 e K + S 2^f) // (S 2^(f+1)) + zy, S = sum e, K = round(2^f /
+    scale_y).
 
     `table` names 256 integers with T[0] = 2^24.
     """
@@ -220,8 +223,8 @@ def inputs_of(kernel: Kernel) -> tuple[str, ...]:
 class Port:
     """An input or output of the network: the ONNX tensor, its shape there, and where each element is stored.
 
-    `view` takes an index of the ONNX shape (without batch) to the stored tensor. `real` means that the user's side is float
-    and the host quantises or dequantises with the tensor's scale; the chip sees integers only.
+    `view` takes an index of the ONNX shape (without batch) to the stored tensor. `real` means that the user's side is
+    float and the host quantises or dequantises with the tensor's scale; the chip sees integers only.
     """
 
     name: str
@@ -264,10 +267,14 @@ class Network:
                 raise ValueError(f"port {port.name!r} stands for {port.tensor!r}, which nothing wrote")
 
     def __str__(self) -> str:
-        lines = [f"tensor {t.name}: {t.dtype}{list(t.shape)} scale {t.scale:g} zero {t.zero_point}" for t in self.tensors]
+        lines = [
+            f"tensor {t.name}: {t.dtype}{list(t.shape)} scale {t.scale:g} zero {t.zero_point}" for t in self.tensors
+        ]
         for kernel in self.kernels:
             what = f" {kernel.op}" if isinstance(kernel, Pool) else ""
-            lines.append(f"{kernel.y} = {kernel.kind}{what}({', '.join(inputs_of(kernel))})  # {', '.join(kernel.nodes)}")
+            lines.append(
+                f"{kernel.y} = {kernel.kind}{what}({', '.join(inputs_of(kernel))})  # {', '.join(kernel.nodes)}"
+            )
         return "\n".join(lines)
 
 

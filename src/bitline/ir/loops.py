@@ -164,7 +164,8 @@ def _action_text(action: Action) -> str:
         case Fire():
             place = f"[{action.row}.., {action.col}:{action.col + action.cols}]"
             arrow = "->" if action.first else "+>"
-            return f"fire {_access_text(action.src)} x array {_affine_text(action.array)}{place} {arrow} {_access_text(action.dst)}"
+            array = f"array {_affine_text(action.array)}{place}"
+            return f"fire {_access_text(action.src)} x {array} {arrow} {_access_text(action.dst)}"
         case Step():
             operands = [_access_text(a) for a in (action.a, action.b, action.parameters) if a is not None]
             return f"{action.post.op} {', '.join(operands)} -> {_access_text(action.dst)}"

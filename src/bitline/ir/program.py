@@ -124,8 +124,8 @@ class WriteWeights:
 class Mvm:
     """Drive rows row.. with the bytes of `src`, convert columns col..col+cols-1, put int32 sums into `dst`.
 
-    `overwrite` is a bit mask of loop levels: the sums replace what `dst` holds when the counters of all its levels are 0
-    (an empty mask: always), else they are added. -1: always added. `math` is a place in `Program.maths`.
+    `overwrite` is a bit mask of loop levels: the sums replace what `dst` holds when the counters of all its levels
+    are 0 (an empty mask: always), else they are added. -1: always added. `math` is a place in `Program.maths`.
     """
 
     array: Address

@@ -29,11 +29,12 @@ class ArrayRegion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockResidency:
-    """`block` lies in `region` while kernels from_step..to_step (inclusive) run; `index` is the place in dependency order.
+    """`block` lies in `region` while kernels from_step..to_step (inclusive) run; `index` is the place in dependency
+    order.
 
     Streamed weights pass through the same region one after another inside one step: `round` counts them, blocks of
-    different rounds of a step never lie there together. `loads` is how often the block is written per inference; 0 means
-    once, before the first inference. `cells_at` is the address of its cells, row-major, in `arrays.bin`.
+    different rounds of a step never lie there together. `loads` is how often the block is written per inference; 0
+    means once, before the first inference. `cells_at` is the address of its cells, row-major, in `arrays.bin`.
     """
 
     block: Block
@@ -50,7 +51,8 @@ class BlockResidency:
 class TensorResidency:
     """`tensor` lies at [address, address + bytes) of `memory` from kernel from_step to to_step (inclusive).
 
-    The host writes inputs before step 0 and reads outputs after the last step: from_step -1, to_step = number of kernels.
+    The host writes inputs before step 0 and reads outputs after the last step: from_step -1, to_step = number of
+    kernels.
     """
 
     tensor: str

@@ -20,7 +20,8 @@ class Piece:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Strip:
-    """Output columns col..col+cols-1 with all blocks above one another; the partial sums of a strip stay on one core."""
+    """Output columns col..col+cols-1 with all blocks above one another; the partial sums of a strip stay on one
+    core."""
 
     col: int
     cols: int
@@ -88,7 +89,8 @@ def unit_block(piece: Piece, job: Job, unit: int, groups_rows: int, groups_cols:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelSchedule:
-    """One kernel: tiles of tile_rows x tile_cols output pixels, slots of each buffer, and the jobs one after another."""
+    """One kernel: tiles of tile_rows x tile_cols output pixels, slots of each buffer, and the jobs one after
+    another."""
 
     kernel: int
     segment: int

@@ -78,7 +78,10 @@ class _Reader:
 
     def fail(self, why: str) -> Exception:
         return refuse(
-            "BL0205", f"byte {self.at}: {why}", place=self.place, help="the program was altered; compile the package again"
+            "BL0205",
+            f"byte {self.at}: {why}",
+            place=self.place,
+            help="the program was altered; compile the package again",
         )
 
     def take(self, count: int) -> bytes:

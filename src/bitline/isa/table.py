@@ -1,4 +1,5 @@
-"""The one table of instructions: opcode, mnemonic, noun and the kind of every field, in the order in which they are stored."""
+"""The one table of instructions: opcode, mnemonic, noun and the kind of every field, in the order in which they are
+stored."""
 
 from __future__ import annotations
 
@@ -48,7 +49,14 @@ TABLE: Final[tuple[Format, ...]] = (
         opcode=9,
         mnemonic="write_weights",
         noun=WriteWeights,
-        fields=(("array", "address"), ("row", "int"), ("col", "int"), ("rows", "int"), ("cols", "int"), ("src", "operand")),
+        fields=(
+            ("array", "address"),
+            ("row", "int"),
+            ("col", "int"),
+            ("rows", "int"),
+            ("cols", "int"),
+            ("src", "operand"),
+        ),
     ),
     Format(
         opcode=10,

@@ -1,6 +1,6 @@
 """Programs as text: one instruction a line, loops indented. `assemble(disassemble(p)) == p`.
 
-    mvm array=0+(2)%8[0,1] row=0 col=0 cols=64 src=input@0[0,128]:3 dst=psum@0[0,256]:4 overwrite=-1 math=0   ; 5
+mvm array=0+(2)%8[0,1] row=0 col=0 cols=64 src=input@0[0,128]:3 dst=psum@0[0,256]:4 overwrite=-1 math=0   ; 5
 """
 
 from __future__ import annotations
@@ -108,5 +108,7 @@ def assemble(text: str, *, place: str = "program.asm") -> Program:
             last = queues[-1]
             queues[-1] = replace(last, code=(*last.code, instruction), kernels=(*last.kernels, kernel))
         except (ValueError, KeyError, IndexError, Refusal) as error:
-            raise refuse("BL0205", f"not an instruction: {line.strip()!r} ({error})", place=f"{place}:{number}") from None
+            raise refuse(
+                "BL0205", f"not an instruction: {line.strip()!r} ({error})", place=f"{place}:{number}"
+            ) from None
     return replace(header, setup=tuple(phases["setup"]), main=tuple(phases["main"]))

@@ -1,8 +1,8 @@
 """The chip's arithmetic as an ONNX model of integer operators, for ONNX Runtime: a witness that nobody here wrote.
 
-Tensors keep the stored form with a batch axis: [1, H, W, C]. Convolutions and linear layers are `MatMulInteger` over gathered
-rows; where a converter can clip, every input bit and weight slice of every row group is a `MatMulInteger` of its own,
-clipped and shifted. Requantisation multiplies in double, which is exact: 24-bit mantissas, sums below 2^29.
+Tensors keep the stored form with a batch axis: [1, H, W, C]. Convolutions and linear layers are `MatMulInteger` over
+gathered rows; where a converter can clip, every input bit and weight slice of every row group is a `MatMulInteger` of
+its own, clipped and shifted. Requantisation multiplies in double, which is exact: 24-bit mantissas, sums below 2^29.
 """
 
 from __future__ import annotations
@@ -52,9 +52,11 @@ class _Builder:
         self.initializers: list[onnx.TensorProto] = []
         self.known: dict[bytes, str] = {}
 
-    def op(self, kind: str, *inputs: str, out: str = "", **attributes: int | float | list[int]) -> str:
+    def op(self, kind: str, *inputs: str, out: str = "", **attributes: int | list[int]) -> str:
         name = out or f"t{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, list(inputs), [name], name=f"{kind}_{len(self.nodes)}", **attributes))
+        node = helper.make_node(kind, list(inputs), [name], name=f"{kind}_{len(self.nodes)}")
+        node.attribute.extend(helper.make_attribute(key, value) for key, value in attributes.items())
+        self.nodes.append(node)
         return name
 
     def constant(self, value: Array) -> str:
@@ -125,7 +127,7 @@ class _Builder:
         x, y = self.network.tensor(kernel.x), self.network.tensor(kernel.y)
         matrix = self.constants[kernel.matrix.name]
         parameters = self.constants[kernel.post.parameters].astype(np.int64)
-        groups, rows, cols = matrix.shape
+        groups, rows, _ = matrix.shape
         height, width, _ = kernel.read.shape
         gathered = self.gathered(kernel.x, kernel.read, x.zero_point)
         driven = self.op("Reshape", gathered, self.integers(height * width, groups * rows))
@@ -152,7 +154,9 @@ class _Builder:
         """The same through converters: bits of the inputs times slices of the weights, clipped one by one."""
         math, matrix = kernel.math, self.constants[kernel.matrix.name].astype(np.int64)
         groups, rows, cols = matrix.shape
-        wide = self.op("Add", self.cast(driven, TensorProto.INT32), self.constant(np.array(math.input_offset, np.int32)))
+        wide = self.op(
+            "Add", self.cast(driven, TensorProto.INT32), self.constant(np.array(math.input_offset, np.int32))
+        )
         codes = self.cast(wide, TensorProto.UINT8)
         planes = [self.bit(codes, bit) for bit in range(math.input_bits)]
         parts: list[str] = []
@@ -224,16 +228,22 @@ class _Builder:
         else:
             real = self.op("Sub", taken, self.constant(np.array(x.zero_point, np.int32)))
             total = self.cast(self.op("ReduceSum", real, axis, keepdims=0), TensorProto.DOUBLE)
-            count = (kernel.read.evaluate() >= 0).sum(axis=2) if kernel.divide_by_valid else np.ones((1, 1, 1), np.int64)
+            count = (
+                (kernel.read.evaluate() >= 0).sum(axis=2) if kernel.divide_by_valid else np.ones((1, 1, 1), np.int64)
+            )
             factors = np.array([np.ldexp(float(s.mantissa), -s.shift) for s in kernel.scales])[count - 1]
-            rows = self.finish(self.op("Mul", total, self.constant(factors)), y, kernel.low, kernel.high, f"{y.name}.rows")
+            rows = self.finish(
+                self.op("Mul", total, self.constant(factors)), y, kernel.low, kernel.high, f"{y.name}.rows"
+            )
         self.stored(rows, y, kernel.write)
 
     def softmax(self, kernel: Softmax) -> None:
         y = self.network.tensor(kernel.y)
         x = self.cast(kernel.x, TensorProto.INT64)
         top = self.op("ReduceMax", x, self.integers(-1), keepdims=1)
-        e = self.op("Gather", self.constant(self.constants[kernel.table].astype(np.int64)), self.op("Sub", top, x), axis=0)
+        e = self.op(
+            "Gather", self.constant(self.constants[kernel.table].astype(np.int64)), self.op("Sub", top, x), axis=0
+        )
         total = self.op("ReduceSum", e, self.integers(-1), keepdims=1)
         scaled = self.op("Mul", e, self.integers(2 * kernel.factor))
         half = self.op("Mul", total, self.integers(1 << kernel.fraction_bits))

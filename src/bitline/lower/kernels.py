@@ -18,10 +18,9 @@ from bitline.ir.kernels import (
     Add,
     ArrayMath,
     Constants,
-    Dtype,
     Kernel,
-    Matrix,
     MatMul,
+    Matrix,
     Network,
     Pool,
     Port,
@@ -123,11 +122,15 @@ class _Lowering:
         dtype = DTYPES.get(graph.zero_dtype(node))
         if scale.size != 1 or dtype is None:
             kind = "per channel" if scale.size != 1 else str(graph.zero_dtype(node))
-            graph.problem("BL0304", node, f"quantises an activation {kind}", "use one scale and uint8 or int8 per tensor")
+            graph.problem(
+                "BL0304", node, f"quantises an activation {kind}", "use one scale and uint8 or int8 per tensor"
+            )
             return
         shape = graph.shapes[source]
         if not shape or shape[0] != 1:
-            graph.problem("BL0302", node, f"has shape {list(shape)}: the first axis must be 1", "export the model with batch 1")
+            graph.problem(
+                "BL0302", node, f"has shape {list(shape)}: the first axis must be 1", "export the model with batch 1"
+            )
             return
         stored, view = stored_view(shape)
         name = node.output[0]
@@ -147,7 +150,9 @@ class _Lowering:
         tensor = self.tensors[value.tensor]
         scale, zero = self.graph.parameters(node)
         if scale.size != 1 or not np.isclose(scale[0], tensor.scale, rtol=1e-6) or zero[0] != tensor.zero_point:
-            self.graph.problem("BL0304", node, "uses another scale than the tensor was quantised with", "quantise the model again")
+            self.graph.problem(
+                "BL0304", node, "uses another scale than the tensor was quantised with", "quantise the model again"
+            )
         self.values[node.output[0]] = value
 
     def _view(self, node: onnx.NodeProto) -> None:
@@ -170,10 +175,17 @@ class _Lowering:
                 return
             node = self.graph.producer.get(name)
             if node is not None:
-                self.graph.problem("BL0304", node, "makes a graph output in float", "quantise it: Quantize- and DequantizeLinear after it")
+                self.graph.problem(
+                    "BL0304",
+                    node,
+                    "makes a graph output in float",
+                    "quantise it: Quantize- and DequantizeLinear after it",
+                )
             return
         shape = self.graph.shapes[name]
-        self.ports.append(Port(name=name, shape=shape, tensor=value.tensor, view=value.view, direction="output", real=True))
+        self.ports.append(
+            Port(name=name, shape=shape, tensor=value.tensor, view=value.view, direction="output", real=True)
+        )
 
     # -- one quantised tensor -------------------------------------------------------------------------------------
 
@@ -183,7 +195,11 @@ class _Lowering:
         low, high = LIMITS[y.dtype]
         chain: list[onnx.NodeProto] = []
         while source not in self.values and (made := graph.producer.get(source)) is not None:
-            if made.op_type not in ("Relu", "Clip") or graph.uses.get(made.input[0], 0) != 1 or made.input[0] in self.values:
+            if (
+                made.op_type not in ("Relu", "Clip")
+                or graph.uses.get(made.input[0], 0) != 1
+                or made.input[0] in self.values
+            ):
                 break
             chain.append(made)
             bounds = self._bounds(made, y)
@@ -224,9 +240,19 @@ class _Lowering:
         graph = self.graph
         missing = [i for i in node.input if i and i not in self.values and graph.constant(i) is None]
         if missing and all(graph.producer.get(i) is not None for i in missing):
-            graph.problem("BL0304", node, f"reads {missing[0]!r}, which is not quantised", "quantise every tensor between operators")
+            graph.problem(
+                "BL0304",
+                node,
+                f"reads {missing[0]!r}, which is not quantised",
+                "quantise every tensor between operators",
+            )
         else:
-            graph.problem("BL0301", node, "is not supported between quantised tensors", "replace it, or leave it to the host before or after the network")
+            graph.problem(
+                "BL0301",
+                node,
+                "is not supported between quantised tensors",
+                "replace it, or leave it to the host before or after the network",
+            )
 
     def _bounds(self, node: onnx.NodeProto, y: Tensor) -> tuple[int, int] | None:
         """Relu and Clip as integer limits: quantisation is monotone, so clamping commutes with it."""
@@ -248,7 +274,9 @@ class _Lowering:
         self.tensors[y.name] = replace(y, view=view)
         self.quantised[y.name] = Value(tensor=y.name, view=view)
 
-    def _copy(self, node: onnx.NodeProto, chain: list[onnx.NodeProto], value: Value, y: Tensor, low: int, high: int) -> None:
+    def _copy(
+        self, node: onnx.NodeProto, chain: list[onnx.NodeProto], value: Value, y: Tensor, low: int, high: int
+    ) -> None:
         """Requantisation of something stored: nothing at all where the numbers stay, else a table."""
         x = self.tensors[value.tensor]
         smallest, largest = LIMITS[x.dtype]
@@ -302,10 +330,17 @@ class _Lowering:
             zero = zero.reshape([-1 if a == constant.axis % values.ndim else 1 for a in range(values.ndim)])
         values = values - zero
         if constant.scale.size > 1 and constant.axis % values.ndim != channel_axis:
-            graph.problem("BL0302", node, f"has weight scales along axis {constant.axis}", "quantise weights per output channel")
+            graph.problem(
+                "BL0302", node, f"has weight scales along axis {constant.axis}", "quantise weights per output channel"
+            )
             return None
         if values.size and (values.min() < -128 or values.max() > 127):
-            graph.problem("BL0302", node, "has weights beyond 8 bits once the zero point is taken off", "quantise weights symmetrically")
+            graph.problem(
+                "BL0302",
+                node,
+                "has weights beyond 8 bits once the zero point is taken off",
+                "quantise weights symmetrically",
+            )
             return None
         return values, np.broadcast_to(constant.scale, (values.shape[channel_axis],))
 
@@ -324,9 +359,18 @@ class _Lowering:
         return np.rint(values * real_step / step).astype(np.int64)
 
     def _matmul(
-        self, node: onnx.NodeProto, nodes: tuple[str, ...], x: Tensor, y: Tensor, read: IndexMap, view: IndexMap,
-        weights: Ints, scales: npt.NDArray[np.float64], low: int, high: int,
-    ) -> None:  # fmt: skip
+        self,
+        node: onnx.NodeProto,
+        nodes: tuple[str, ...],
+        x: Tensor,
+        y: Tensor,
+        read: IndexMap,
+        view: IndexMap,
+        weights: Ints,
+        scales: npt.NDArray[np.float64],
+        low: int,
+        high: int,
+    ) -> None:
         """`weights` [groups, rows, cols] in the order of the read map; `scales` per output channel."""
         groups, rows, cols = weights.shape
         channels = groups * cols
@@ -344,7 +388,9 @@ class _Lowering:
         for channel, (factor, most) in enumerate(zip(step / y.scale, bound, strict=True)):
             bits = min(MANTISSA_BITS, DOUBLE_BITS - int(most).bit_length())
             if most >= 2**31 or bits < 8:
-                self.graph.problem("BL0302", node, f"can reach {most}, beyond a 32-bit accumulator", "quantise with fewer bits")
+                self.graph.problem(
+                    "BL0302", node, f"can reach {most}, beyond a 32-bit accumulator", "quantise with fewer bits"
+                )
                 return
             parameters[channel, 1:] = fixed_point(float(factor), bits) if factor > 0 else (0, 0)
         self.constants[f"{name}.weights"] = weights.astype(np.int8)
@@ -379,7 +425,9 @@ class _Lowering:
         batch, _, *size = value.view.shape
         split = index_map.reshape(value.view, [batch, groups, channels // groups, *size])
         if isinstance(split, NoMatch):
-            self.graph.problem("BL0302", node, f"cannot read its input in place: {split.why}", "remove the reshape before it")
+            self.graph.problem(
+                "BL0302", node, f"cannot read its input in place: {split.why}", "remove the reshape before it"
+            )
             return
         if spatial == 1:  # a line is an image of one row
             split = index_map.reshape(split, [batch, groups, per_group, 1, *size])
@@ -388,7 +436,9 @@ class _Lowering:
             weights = weights[:, :, None]
         window = index_map.windows(split, (3, 4), slides)
         if isinstance(window, NoMatch):
-            self.graph.problem("BL0302", node, f"cannot read its input in place: {window.why}", "remove the reshape before it")
+            self.graph.problem(
+                "BL0302", node, f"cannot read its input in place: {window.why}", "remove the reshape before it"
+            )
             return
         # window dimensions: 0 oh, 1 ow, 2 kh, 3 kw, 4 batch, 5 group, 6 channel
         read = index_map.join_dims(window, [[0], [1], [4, 5, 2, 3, 6]])
@@ -419,7 +469,9 @@ class _Lowering:
         weights, scales = weighted
         plain = all(getattr(a, "f", 1.0) == 1.0 for a in node.attribute if a.name in ("alpha", "beta"))
         if int_attribute(node, "transA", 0) or not plain or weights.ndim != 2:
-            self.graph.problem("BL0302", node, "has transA, alpha, beta or a stack of matrices", "fold them into the weights")
+            self.graph.problem(
+                "BL0302", node, "has transA, alpha, beta or a stack of matrices", "fold them into the weights"
+            )
             return
         matrix = weights.T if transposed else weights
         view = index_map.merge_digits(value.view)
@@ -427,7 +479,9 @@ class _Lowering:
         pixels = [(d, view.digits[d]) for dim in range(rank - 1) for d in index_map.digits_of(view, dim)]
         pixels = [(d, extent) for d, extent in pixels if extent > 1]
         if len(pixels) > 2:
-            self.graph.problem("BL0302", node, "reads rows that lie in more than two directions", "remove the transpose before it")
+            self.graph.problem(
+                "BL0302", node, "reads rows that lie in more than two directions", "remove the transpose before it"
+            )
             return
         inner = list(index_map.digits_of(view, rank - 1))
         extents = [view.digits[d] for d in inner]
@@ -441,7 +495,9 @@ class _Lowering:
             source=view.source,
             dims=((shape[0],), (shape[1],), tuple(extents[i] for i in order)),
             coordinates=tuple(
-                Coordinate(offset=c.offset, coefficients=tuple(c.coefficients[d] if d is not None else 0 for d in digits))
+                Coordinate(
+                    offset=c.offset, coefficients=tuple(c.coefficients[d] if d is not None else 0 for d in digits)
+                )
                 for c in view.coordinates
             ),
         )
@@ -449,9 +505,7 @@ class _Lowering:
         stored = replace(y, shape=(shape[0], shape[1], channels))
         out = index_map.reshape(identity(stored.shape), self.graph.shapes[node.output[0]])
         assert isinstance(out, IndexMap), out
-        self._matmul(
-            node, nodes, self.tensors[value.tensor], stored, read, out, matrix[rows][None], scales, low, high
-        )
+        self._matmul(node, nodes, self.tensors[value.tensor], stored, read, out, matrix[rows][None], scales, low, high)
 
     def _add(self, node: onnx.NodeProto, nodes: tuple[str, ...], y: Tensor, low: int, high: int) -> None:
         left, right = self._operand(node, 0), self._operand(node, 1)
@@ -459,14 +513,27 @@ class _Lowering:
             return
         a, b = self.tensors[left.tensor], self.tensors[right.tensor]
         if index_map.merge_digits(left.view) != index_map.merge_digits(right.view) or a.dtype != b.dtype:
-            self.graph.problem("BL0302", node, "adds tensors of different shapes, layouts or types", "make both operands alike before adding")
+            self.graph.problem(
+                "BL0302",
+                node,
+                "adds tensors of different shapes, layouts or types",
+                "make both operands alike before adding",
+            )
             return
         mantissa_a, mantissa_b, shift = vector.add_scales(a.scale / y.scale, b.scale / y.scale)
         self.kernels.append(
             Add(
-                name=nodes[0], nodes=nodes, a=a.name, b=b.name, y=y.name,
-                mantissa_a=mantissa_a, mantissa_b=mantissa_b, shift=shift, low=low, high=high,
-            )  # fmt: skip
+                name=nodes[0],
+                nodes=nodes,
+                a=a.name,
+                b=b.name,
+                y=y.name,
+                mantissa_a=mantissa_a,
+                mantissa_b=mantissa_b,
+                shift=shift,
+                low=low,
+                high=high,
+            )
         )
         self._finish(replace(y, shape=a.shape), left.view)
 
@@ -478,7 +545,9 @@ class _Lowering:
         shape = value.view.shape
         whole = node.op_type.startswith("Global") or node.op_type == "ReduceMean"
         if len(shape) != 4 or (node.op_type == "ReduceMean" and not self._over_image(node)):
-            graph.problem("BL0302", node, "does not pool over the two axes of an image", "use tensors of shape [1, C, H, W]")
+            graph.problem(
+                "BL0302", node, "does not pool over the two axes of an image", "use tensors of shape [1, C, H, W]"
+            )
             return
         if whole:
             slides = [Window(out=1, taps=n, stride=1, dilation=1, pad_before=0) for n in shape[2:]]
@@ -487,19 +556,21 @@ class _Lowering:
             slides = self._slides(node, kernel, graph.shapes[node.output[0]][2:])
         window = index_map.windows(value.view, (2, 3), slides)
         if isinstance(window, NoMatch):
-            graph.problem("BL0302", node, f"cannot read its input in place: {window.why}", "remove the reshape before it")
+            graph.problem(
+                "BL0302", node, f"cannot read its input in place: {window.why}", "remove the reshape before it"
+            )
             return
         read = index_map.join_dims(window, [[0], [1], [2, 3], [4, 5]])
         op = "max" if "Max" in node.op_type else "mean"
         taps = slides[0].taps * slides[1].taps
         if op == "max" and (x.scale, x.zero_point, x.dtype) != (y.scale, y.zero_point, y.dtype):
-            graph.problem("BL0302", node, "changes the scale of what it selects", "quantise its output with its input's scale")
+            graph.problem(
+                "BL0302", node, "changes the scale of what it selects", "quantise its output with its input's scale"
+            )
             return
         valid = op == "mean" and not whole and not int_attribute(node, "count_include_pad", 0)
         counts = range(1, taps + 1) if valid else [taps]
-        scales = tuple(
-            Scale(mantissa=m, shift=s) for m, s in (fixed_point(x.scale / y.scale / n) for n in counts)
-        )
+        scales = tuple(Scale(mantissa=m, shift=s) for m, s in (fixed_point(x.scale / y.scale / n) for n in counts))
         outs = (slides[0].out, slides[1].out, x.shape[2])
         if op == "mean" and valid and not _reaches_out(slides, shape[2:]):
             valid, scales = False, scales[-1:]
@@ -508,9 +579,18 @@ class _Lowering:
         assert isinstance(out, IndexMap), out
         self.kernels.append(
             Pool(
-                name=nodes[0], nodes=nodes, op=op, x=x.name, y=y.name, read=read, write=identity(stored.shape),
-                scales=() if op == "max" else scales, divide_by_valid=valid, low=low, high=high,
-            )  # fmt: skip
+                name=nodes[0],
+                nodes=nodes,
+                op=op,
+                x=x.name,
+                y=y.name,
+                read=read,
+                write=identity(stored.shape),
+                scales=() if op == "max" else scales,
+                divide_by_valid=valid,
+                low=low,
+                high=high,
+            )
         )
         self._finish(stored, out)
 
@@ -528,16 +608,27 @@ class _Lowering:
         shape = value.view.shape
         axis = int_attribute(node, "axis", -1) % len(shape)
         same = index_map.reshape(identity(x.shape), shape)
-        if axis != len(shape) - 1 or same != value.view and index_map.merge_digits(value.view) != same or shape[-1] != x.shape[2]:
-            self.graph.problem("BL0302", node, "does not run along the stored rows", "apply it to the last axis of [1, rows, classes]")
+        if (
+            axis != len(shape) - 1
+            or (same != value.view and index_map.merge_digits(value.view) != same)
+            or shape[-1] != x.shape[2]
+        ):
+            self.graph.problem(
+                "BL0302", node, "does not run along the stored rows", "apply it to the last axis of [1, rows, classes]"
+            )
             return
         self.constants[f"{nodes[0]}.table"] = vector.softmax_table(x.scale)
         factor = round(2.0**vector.SOFTMAX_FRACTION_BITS / y.scale)
         self.kernels.append(
             Softmax(
-                name=nodes[0], nodes=nodes, x=x.name, y=y.name, table=f"{nodes[0]}.table",
-                factor=factor, fraction_bits=vector.SOFTMAX_FRACTION_BITS,
-            )  # fmt: skip
+                name=nodes[0],
+                nodes=nodes,
+                x=x.name,
+                y=y.name,
+                table=f"{nodes[0]}.table",
+                factor=factor,
+                fraction_bits=vector.SOFTMAX_FRACTION_BITS,
+            )
         )
         self._finish(replace(y, shape=x.shape), value.view)
 

@@ -131,9 +131,7 @@ def read_qdq(proto: onnx.ModelProto, name: str) -> QdqGraph:
     for used in _used(graph):
         uses[used] = uses.get(used, 0) + 1
     producer = {output: node for node in graph.node for output in node.output}
-    return QdqGraph(
-        proto=proto, name=name, shapes=shapes, initializers=initializers, producer=producer, uses=uses
-    )
+    return QdqGraph(proto=proto, name=name, shapes=shapes, initializers=initializers, producer=producer, uses=uses)
 
 
 def _used(graph: onnx.GraphProto) -> Iterator[str]:

@@ -1,4 +1,5 @@
-"""What a compute-in-memory array computes: cells, bit-serial inputs, converters. The formula is in `ir.kernels.ArrayMath`."""
+"""What a compute-in-memory array computes: cells, bit-serial inputs, converters. The formula is in
+`ir.kernels.ArrayMath`."""
 
 from __future__ import annotations
 
@@ -44,7 +45,8 @@ def converts(math: Math) -> bool:
 
 
 def array_product(math: Math, x: Ints, cells: npt.NDArray[np.uint8]) -> Converted:
-    """Sums of one block: x [pixels, rows] as driven (0..2^input_bits-1, or signed where no converter clips), cells [rows, cols].
+    """Sums of one block: x [pixels, rows] as driven (0..2^input_bits-1, or signed where no converter clips), cells
+    [rows, cols].
 
     The first row of the block starts a row group. The term of `input_offset` is left to `input_correction`.
     """

@@ -122,7 +122,8 @@ def evaluate_kernel(kernel: Kernel, network: Network, values: Values, constants:
 
 
 def evaluate(network: Network, constants: Constants, inputs: Values) -> Evaluated:
-    """All stored tensors of the network for one sample; `inputs` maps stored input tensors to integers of their shape."""
+    """All stored tensors of the network for one sample; `inputs` maps stored input tensors to integers of their
+    shape."""
     values = dict(inputs)
     conversions = clipped = 0
     for kernel in network.kernels:

@@ -17,7 +17,8 @@ SOFTMAX_FRACTION_BITS = 16
 
 
 def requantise_columns(acc: Ints, parameters: Ints, zero_point: int, low: int, high: int) -> Ints:
-    """acc [..., C] with parameters [C, 3] = bias, mantissa, shift: the accumulator wraps at 32 bits, then one rounding."""
+    """acc [..., C] with parameters [C, 3] = bias, mantissa, shift: the accumulator wraps at 32 bits, then one
+    rounding."""
     biased = wrap32(acc + parameters[:, 0])
     return requantise(biased, parameters[:, 1], parameters[:, 2], zero_point, low, high)
 
@@ -44,7 +45,8 @@ def softmax_table(scale_x: float) -> Ints:
 
 
 def softmax(x: Ints, table: Ints, factor: int, fraction_bits: int, zero_point: int, low: int, high: int) -> Ints:
-    """Over the last axis: e = T[max - x], S = sum e, y = (2 e K + S 2^f) // (S 2^(f+1)): round half up of e K / (S 2^f)."""
+    """Over the last axis: e = T[max - x], S = sum e, y = (2 e K + S 2^f) // (S 2^(f+1)): round half up of e K / (S
+    2^f)."""
     e = table[x.max(axis=-1, keepdims=True) - x]
     total = e.sum(axis=-1, keepdims=True)
     y = (2 * e * factor + (total << fraction_bits)) // (total << (fraction_bits + 1))

@@ -81,14 +81,18 @@ def quantise(model: Model, samples: Mapping[str, Array] | None, options: QuantOp
     return Quantised(model=result.model, steps=result.steps, sqnr_db=result.sqnr_db)
 
 
-def evaluate_unary(node: onnx.NodeProto, values: npt.NDArray[np.float32], initializers: Mapping[str, onnx.TensorProto]) -> npt.NDArray[np.float32]:
+def evaluate_unary(
+    node: onnx.NodeProto, values: npt.NDArray[np.float32], initializers: Mapping[str, onnx.TensorProto]
+) -> npt.NDArray[np.float32]:
     """One operator of one tensor on a vector, by ONNX Runtime."""
     (name,) = [i for i in node.input if i and i not in initializers]
     info = helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, list(values.shape))
     out = helper.make_tensor_value_info(node.output[0], onnx.TensorProto.FLOAT, None)
     used = [initializers[i] for i in node.input if i in initializers]
     graph = helper.make_graph([node], "unary", [info], [out], used)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)])
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
+    )
     model.ir_version = 8
     result = Session(model, optimise=False, place=node.name).run({name: values})
     return result[node.output[0]]
@@ -141,13 +145,16 @@ def make_plan(network: Network, chip: Chip) -> Planned:
         return known[key]
 
     plain = {
-        number: tuple(StripPlan(col=s.col, cols=s.cols, blocks=s.blocks) for s in found) for number, found in strips.items()
+        number: tuple(StripPlan(col=s.col, cols=s.cols, blocks=s.blocks) for s in found)
+        for number, found in strips.items()
     }
     capacities = {"shared": chip.memory.shared_bytes.value, "dram": chip.memory.dram_bytes.value}
     return plan(network, plain, pack, buffers(chip), capacities)
 
 
-def _packed(strips: dict[int, tuple[ColumnStrip, ...]], kernels: tuple[int, ...], chip: Chip) -> dict[int, tuple[StripPlan, ...]] | None:
+def _packed(
+    strips: dict[int, tuple[ColumnStrip, ...]], kernels: tuple[int, ...], chip: Chip
+) -> dict[int, tuple[StripPlan, ...]] | None:
     placement = pack_segment(
         [strips[k] for k in kernels],
         cores=chip.cores.value,

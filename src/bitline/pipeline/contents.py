@@ -13,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from bitline import __version__, package
+from bitline import package
 from bitline.core.canonical import dumps, from_json, to_json
 from bitline.core.diagnostics import refuse
+from bitline.core.version import __version__
 from bitline.ir.kernels import ArrayMath, Constants, MatMul, Network
 from bitline.ir.loops import nest_text
 from bitline.ir.program import Program
@@ -77,12 +78,16 @@ def golden_samples(network: Network) -> dict[str, Array]:
     return found
 
 
-def run_golden(model: onnx.ModelProto | bytes, inputs: Mapping[str, Array], *, optimise: bool = True) -> dict[str, Array]:
+def run_golden(
+    model: onnx.ModelProto | bytes, inputs: Mapping[str, Array], *, optimise: bool = True
+) -> dict[str, Array]:
     """Outputs of `golden.onnx` by ONNX Runtime, sample after sample, [samples, H, W, C]."""
     from bitline.engines.ort import Session
 
     session = Session(model, optimise=optimise, place="golden.onnx")
-    results = [session.run({k: v[i : i + 1] for k, v in inputs.items()}) for i in range(len(next(iter(inputs.values()))))]
+    results = [
+        session.run({k: v[i : i + 1] for k, v in inputs.items()}) for i in range(len(next(iter(inputs.values()))))
+    ]
     return {name: np.concatenate([r[name] for r in results]) for name in results[0]}
 
 
@@ -117,9 +122,17 @@ def facts_of(model: str, chip: Chip, figures: Mapping[str, Json]) -> Facts:
         target=f"{chip.name}: {chip.description.strip()}",
         version=__version__,
         summary=(
-            ("MACs", f"{number('macs') / 1e6:,.2f} M, all on arrays", "multiplications of weights by inputs in one inference"),
+            (
+                "MACs",
+                f"{number('macs') / 1e6:,.2f} M, all on arrays",
+                "multiplications of weights by inputs in one inference",
+            ),
             ("arrays", f"{f['arrays_used']} of {f['arrays_available']}", "arrays that ever hold a block"),
-            ("utilisation", f"{100 * number('utilisation'):.1f} %", "weights over cells of the arrays that hold them, over all loads"),
+            (
+                "utilisation",
+                f"{100 * number('utilisation'):.1f} %",
+                "weights over cells of the arrays that hold them, over all loads",
+            ),
             ("weight writes", updates, "blocks written into arrays"),
             (
                 "instructions",
@@ -128,7 +141,11 @@ def facts_of(model: str, chip: Chip, figures: Mapping[str, Json]) -> Facts:
             ),
             ("latency", f"{number('latency_us'):,.1f} us", "first to last event of one inference"),
             ("energy", f"{number('energy_uj'):,.2f} uJ", "sum over instructions, and leakage for the latency"),
-            ("DRAM traffic", f"{number('dram_bytes') / 1e3:,.1f} kB", "bytes of tensors and weights moved to and from DRAM"),
+            (
+                "DRAM traffic",
+                f"{number('dram_bytes') / 1e3:,.1f} kB",
+                "bytes of tensors and weights moved to and from DRAM",
+            ),
         ),
     )
 
@@ -147,7 +164,11 @@ def package_contents(compiled: Compiled, options: Mapping[str, str]) -> tuple[pa
     outputs = run_golden(golden, inputs)
     arrays = {f"input:{k}": v for k, v in inputs.items()} | {f"output:{k}": v for k, v in outputs.items()}
     page = render(
-        facts=facts_of(compiled.quantised.model.name, chip, figures), network=network, blocks=planned.blocks, trace=compiled.trace, chip=chip
+        facts=facts_of(compiled.quantised.model.name, chip, figures),
+        network=network,
+        blocks=planned.blocks,
+        trace=compiled.trace,
+        chip=chip,
     )
     maths = {k.matrix.name: k.math for k in network.kernels if isinstance(k, MatMul)}
     constants = {name: np.ascontiguousarray(value) for name, value in sorted(compiled.lowered.constants.items())}
@@ -206,7 +227,9 @@ class Contents:
         try:
             return dict(load(self.files["weights.safetensors"]))
         except SafetensorError as error:
-            raise refuse("BL0205", f"unreadable: {error}", place="weights.safetensors", help="compile the package again") from None
+            raise refuse(
+                "BL0205", f"unreadable: {error}", place="weights.safetensors", help="compile the package again"
+            ) from None
 
     @cached_property
     def blocks(self) -> tuple[BlockResidency, ...]:
@@ -247,7 +270,9 @@ class Contents:
         try:
             return onnx.load_model_from_string(self.files["model.onnx"])
         except DecodeError as error:
-            raise refuse("BL0205", f"unreadable: {error}", place="model.onnx", help="compile the package again") from None
+            raise refuse(
+                "BL0205", f"unreadable: {error}", place="model.onnx", help="compile the package again"
+            ) from None
 
     @cached_property
     def golden(self) -> dict[str, Array]:
@@ -258,7 +283,9 @@ class Contents:
             with np.load(io.BytesIO(self.files["golden.npz"]), allow_pickle=False) as archive:
                 return {name: archive[name] for name in archive.files}
         except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise refuse("BL0205", f"unreadable: {error}", place="golden.npz", help="compile the package again") from None
+            raise refuse(
+                "BL0205", f"unreadable: {error}", place="golden.npz", help="compile the package again"
+            ) from None
 
 
 def open_contents(place: Path) -> Contents:

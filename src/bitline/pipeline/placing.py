@@ -16,7 +16,8 @@ from bitline.target.schema import Chip
 
 
 def place_networks(networks: Sequence[Network], chip: Chip) -> dict[str, Json]:
-    """Keys of `bitline place --json`. `interval`: MVMs of the busiest array, blocks of an array firing one after another."""
+    """Keys of `bitline place --json`. `interval`: MVMs of the busiest array, blocks of an array firing one after
+    another."""
     started = time.perf_counter()
     rows, cols = chip.array.rows.value, chip.array.cols.value
     blocks: list[tuple[Block, str, int]] = []

@@ -1,4 +1,5 @@
-"""Every number that `--json` and the summary show, computed from the nouns in one place. Keys are part of the contract."""
+"""Every number that `--json` and the summary show, computed from the nouns in one place. Keys are part of the
+contract."""
 
 from __future__ import annotations
 
@@ -51,12 +52,14 @@ def block_rows(network: Network, blocks: Sequence[BlockResidency], arrays_per_co
     ]
 
 
-def weight_updates(network: Network, schedule: Schedule, blocks: Sequence[BlockResidency], chip: Chip) -> tuple[Updates, Updates]:
+def weight_updates(
+    network: Network, schedule: Schedule, blocks: Sequence[BlockResidency], chip: Chip
+) -> tuple[Updates, Updates]:
     """(convolutions of one group, fully connected layers).
 
-    Default: every output is finished before the next, so a column of R row blocks that does not fit the X arrays of a core
-    is written again for each of the P pixels: C_t*R if R <= X, else C_t*P*R. Floor: every block once, C_t*R; nothing where
-    the whole network stays resident.
+    Default: every output is finished before the next, so a column of R row blocks that does not fit the X arrays of a
+    core is written again for each of the P pixels: C_t*R if R <= X, else C_t*P*R. Floor: every block once, C_t*R;
+    nothing where the whole network stays resident.
     """
     loads: dict[str, int] = {}
     for b in blocks:
@@ -80,8 +83,8 @@ def weight_updates(network: Network, schedule: Schedule, blocks: Sequence[BlockR
 def dma_counts(program: Program) -> tuple[int, int, int]:
     """(transactions, rectangles, bytes to and from DRAM) of one inference.
 
-    A rectangle is one DMA instruction; a transaction is one run of neighbouring bytes outside the cores. Weights come from
-    DRAM.
+    A rectangle is one DMA instruction; a transaction is one run of neighbouring bytes outside the cores. Weights come
+    from DRAM.
     """
     transactions = rectangles = dram = 0
     outside = {i for i, s in enumerate(program.spaces) if not s.per_core and not s.constant}
@@ -171,7 +174,9 @@ def compile_figures(
         "macs_on_arrays": sum(macs(k) for k in kernels),
         "macs_on_host": 0,
         "moves": sum(isinstance(k, Move) for k in network.kernels),
-        "writes_per_cell": sum(b.loads * b.block.rows * b.block.cols for b in blocks) / (len(arrays) * cells) if arrays else 0.0,
+        "writes_per_cell": sum(b.loads * b.block.rows * b.block.cols for b in blocks) / (len(arrays) * cells)
+        if arrays
+        else 0.0,
         "utilisation": utilisation(network, blocks, chip),
         "kernels": len(network.kernels),
     }

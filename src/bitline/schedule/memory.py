@@ -1,4 +1,5 @@
-"""Addresses of tensors: each lives from its writer to its last reader; first the largest, at the lowest free address."""
+"""Addresses of tensors: each lives from its writer to its last reader; first the largest, at the lowest free
+address."""
 
 from __future__ import annotations
 
@@ -27,7 +28,9 @@ def lifetimes(network: Network) -> dict[str, tuple[int, int]]:
     return lives
 
 
-def place_tensors(network: Network, capacities: Mapping[str, int]) -> tuple[tuple[TensorResidency, ...], dict[str, int]]:
+def place_tensors(
+    network: Network, capacities: Mapping[str, int]
+) -> tuple[tuple[TensorResidency, ...], dict[str, int]]:
     """(residencies, bytes used per memory); `capacities` in order of preference. Raises `Refusal` (BL0401)."""
     lives = lifetimes(network)
     placed: list[TensorResidency] = []
@@ -60,7 +63,7 @@ def place_tensors(network: Network, capacities: Mapping[str, int]) -> tuple[tupl
         else:
             raise refuse(
                 "BL0401",
-                f"tensor {tensor.onnx!r} needs {tensor.size_bytes:,} bytes and finds no room in {', '.join(capacities)}",
+                f"tensor {tensor.onnx!r} needs {tensor.size_bytes:,} bytes: no room in {', '.join(capacities)}",
                 place=f"{network.name}:{tensor.onnx}",
                 help="use a smaller input, or a target with more memory (`--set memory.dram_bytes=...`)",
             )

@@ -1,4 +1,5 @@
-"""Network + chip -> `Schedule`. The packer is handed in, so that scheduling knows nothing of how rectangles are packed."""
+"""Network + chip -> `Schedule`. The packer is handed in, so that scheduling knows nothing of how rectangles are
+packed."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ from bitline.schedule.tiling import (
 )
 
 PackKernels = Callable[[Sequence[int]], "dict[int, tuple[StripPlan, ...]] | None"]
-"""Places of all strips of these kernels together (kernel -> strips with core and places), or None if they do not fit."""
+"""Places of all strips of these kernels together (kernel -> strips with core and places), or None if they do not
+fit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +55,11 @@ def plan(
         segment = next(i for i, s in enumerate(found) if s.first <= number <= s.last)
         match kernel:
             case MatMul():
-                jobs = resident_jobs(placed[number], buffers) if number in placed else streamed_jobs(strips[number], buffers)
+                jobs = (
+                    resident_jobs(placed[number], buffers)
+                    if number in placed
+                    else streamed_jobs(strips[number], buffers)
+                )
                 kernels.append(matmul_schedule(kernel, number, segment, jobs, buffers))
             case Pool():
                 kernels.append(pool_schedule(kernel, number, segment, buffers))

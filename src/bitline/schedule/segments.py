@@ -11,7 +11,8 @@ Fits = Callable[[Sequence[int]], bool]
 
 
 def segments(kernels: int, with_weights: Sequence[int], fits: Fits) -> tuple[tuple[Segment, ...], frozenset[int]]:
-    """(segments covering all kernels in order, kernels whose weights are streamed). Greedy: `fits` is asked as few times as possible."""
+    """(segments covering all kernels in order, kernels whose weights are streamed). Greedy: `fits` is asked as few
+    times as possible."""
     found: list[Segment] = []
     streamed: set[int] = set()
     inside: list[int] = []

@@ -57,8 +57,13 @@ def resident_jobs(strips: Sequence[StripPlan], buffers: Buffers) -> tuple[Job, .
 
 def _job(
     weights: Literal["none", "resident", "held", "cycled"],
-    first: int, last: int, rounds: int, strips: Sequence[StripPlan], chunk: int, turns: int,
-) -> Job:  # fmt: skip
+    first: int,
+    last: int,
+    rounds: int,
+    strips: Sequence[StripPlan],
+    chunk: int,
+    turns: int,
+) -> Job:
     count = 0
     made: list[Strip] = []
     for strip in strips:
@@ -159,9 +164,15 @@ class _Tile:
 
 
 def _tile(
-    outs: tuple[int, int], walks: tuple[Walk, Walk], channels: int, cols: int, sums: bool, buffers: Buffers,
-    choices: Sequence[tuple[int, int, int]], single: bool,
-) -> _Tile | None:  # fmt: skip
+    outs: tuple[int, int],
+    walks: tuple[Walk, Walk],
+    channels: int,
+    cols: int,
+    sums: bool,
+    buffers: Buffers,
+    choices: Sequence[tuple[int, int, int]],
+    single: bool,
+) -> _Tile | None:
     """The largest tile for the first choice of (input, psum, output) slots under which one pixel fits."""
     for slots in choices:
         pixels = buffers.output_bytes // (slots[2] * cols)
@@ -192,11 +203,13 @@ def _too_large(kernel: Kernel, what: str) -> Refusal:
         "BL0401",
         f"{kernel.name}: not even one output pixel fits: {what}",
         place=f"{kernel.name}",
-        help="larger buffers: `--set memory.input_bytes=...`, `--set memory.psum_bytes=...` or `--set memory.output_bytes=...`",
+        help="enlarge a buffer: `--set memory.input_bytes=...`, `memory.psum_bytes` or `memory.output_bytes`",
     )
 
 
-def matmul_schedule(kernel: MatMul, number: int, segment: int, jobs: tuple[Job, ...], buffers: Buffers) -> KernelSchedule:
+def matmul_schedule(
+    kernel: MatMul, number: int, segment: int, jobs: tuple[Job, ...], buffers: Buffers
+) -> KernelSchedule:
     """Tiles for the widest job of a kernel. Raises `Refusal` (BL0401) where one pixel does not fit the buffers."""
     walks = read_walks(kernel.read)
     assert not isinstance(walks, NoMatch), walks
@@ -204,9 +217,7 @@ def matmul_schedule(kernel: MatMul, number: int, segment: int, jobs: tuple[Job, 
     channels = max(unit_channels(kernel, job)[1] for job in jobs)
     cols = max(job.cols for job in jobs)
     cycled = any(job.weights == "cycled" for job in jobs)
-    tile = _tile(
-        (height, width), walks, channels, cols, True, buffers, SINGLE_PSUM if cycled else DOUBLE, False
-    )
+    tile = _tile((height, width), walks, channels, cols, True, buffers, SINGLE_PSUM if cycled else DOUBLE, False)
     if tile is None:
         box = walks[0].length(1) * walks[1].length(1) * channels
         raise _too_large(kernel, f"{box:,} input bytes, {cols * 4:,} bytes of partial sums, {cols:,} output bytes")
@@ -230,7 +241,16 @@ def pool_schedule(kernel: Pool, number: int, segment: int, buffers: Buffers) -> 
     slice_ = -(-channels // buffers.cores)
     while True:
         choices = DOUBLE if slice_ > 1 else (*DOUBLE, (1, 1, 1))
-        tile = _tile((height, width), walks, slice_, slice_, False, buffers, choices[:1] if slice_ > 1 else choices, kernel.divide_by_valid)
+        tile = _tile(
+            (height, width),
+            walks,
+            slice_,
+            slice_,
+            False,
+            buffers,
+            choices[:1] if slice_ > 1 else choices,
+            kernel.divide_by_valid,
+        )
         if tile is not None:
             break
         if slice_ == 1:
@@ -248,7 +268,9 @@ def pool_schedule(kernel: Pool, number: int, segment: int, buffers: Buffers) -> 
     )
 
 
-def flat_schedule(kernel: Kernel, y: Tensor, number: int, segment: int, operands: int, buffers: Buffers) -> KernelSchedule:
+def flat_schedule(
+    kernel: Kernel, y: Tensor, number: int, segment: int, operands: int, buffers: Buffers
+) -> KernelSchedule:
     """Element by element over the stored bytes; a softmax takes one row at a time."""
     height, width, channels = y.shape
     total = height * width * channels

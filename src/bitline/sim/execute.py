@@ -1,4 +1,5 @@
-"""Values of a whole program: section by section, every leaf over all its iterations and all samples in one array operation.
+"""Values of a whole program: section by section, every leaf over all its iterations and all samples in one array
+operation.
 
 Equal to `sim.step`, which it is tested against; where `batchable` says no, a section is cut into smaller ones.
 """
@@ -50,7 +51,8 @@ class Executor:
         return self.machine.memories[pattern.operand.space][core if space.per_core else 0]
 
     def place(self, pattern: Pattern, counters: list[int]) -> slice | Ints:
-        """Where a pattern lies: a slice where its bytes are neighbours, else one index per byte. Raises outside the memory."""
+        """Where a pattern lies: a slice where its bytes are neighbours, else one index per byte. Raises outside the
+        memory."""
         address = pattern.operand.address
         space = self.machine.program.spaces[pattern.operand.space]
         start = pattern.start(counters)
@@ -85,7 +87,8 @@ class Executor:
 
     def arrays(self, leaf: Leaf, counters: list[int]) -> Ints:
         """The array number of every iteration."""
-        assert isinstance(leaf.instruction, WriteWeights | Mvm) and leaf.array_steps is not None
+        assert isinstance(leaf.instruction, WriteWeights | Mvm)
+        assert leaf.array_steps is not None
         address = leaf.instruction.array
         numbers = sections.array_start(address, leaf.depth, counters) + leaf.array_steps
         if address.modulus:
@@ -122,7 +125,9 @@ class Executor:
             whole[instruction.row : bottom, instruction.col : right] = block.reshape(instruction.rows, instruction.cols)
             self.weights.pop((counters[0], int(array)), None)
 
-    def products(self, instruction: Mvm, core: int, array: int, x: Bytes) -> npt.NDArray[np.int64] | npt.NDArray[np.int32]:
+    def products(
+        self, instruction: Mvm, core: int, array: int, x: Bytes
+    ) -> npt.NDArray[np.int64] | npt.NDArray[np.int32]:
         """Sums [n, cols] of driven bytes x [n, rows]."""
         math = self.machine.program.maths[instruction.math]
         rows = x.shape[1]
@@ -157,10 +162,7 @@ class Executor:
         target = leaf.writes[0]
         if keep.any():
             held = np.ascontiguousarray(self.read(target, counters)).view(np.int32)
-            if keep.all():
-                sums = sums + held
-            else:
-                sums = sums + held * keep[None, :, None]
+            sums = sums + held if keep.all() else sums + held * keep[None, :, None]
         wrapped = sums if sums.dtype == np.int32 else (((sums + 2**31) & 0xFFFFFFFF) - 2**31).astype(np.int32)
         self.write(target, counters, np.ascontiguousarray(wrapped).view(np.uint8))
 
@@ -184,7 +186,9 @@ class Executor:
         parameters = rest.pop(0) if instruction.parameters is not None else None
         if parameters is not None and not (parameters == parameters[:, :1]).all():
             raise stuck("the parameters of a vector step change inside a section")
-        result = batched_vector(post, a, b, parameters[0, 0] if parameters is not None else None, leaf.writes[0].offsets.shape[1])
+        result = batched_vector(
+            post, a, b, parameters[0, 0] if parameters is not None else None, leaf.writes[0].offsets.shape[1]
+        )
         self.write(leaf.writes[0], counters, result)
 
     def leaf(self, leaf: Leaf, counters: list[int]) -> None:

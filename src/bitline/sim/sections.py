@@ -1,8 +1,8 @@
 """Queues as trees, cut into sections: the longest stretches of a queue without a token or a message in them.
 
-Between two tokens a unit is on its own. `verify.program` proves that tokens order every pair of conflicting accesses, so
-a section may run as one step, whatever other units do meanwhile. Inside a section, program order has to hold: `batchable`
-compares it, address by address, with the order in which the section would run leaf by leaf.
+Between two tokens a unit is on its own. `verify.program` proves that tokens order every pair of conflicting accesses,
+so a section may run as one step, whatever other units do meanwhile. Inside a section, program order has to hold:
+`batchable` compares it, address by address, with the order in which the section would run leaf by leaf.
 """
 
 from __future__ import annotations
@@ -73,7 +73,8 @@ class Leaf:
 
 @dataclass(slots=True, kw_only=True)
 class Section:
-    """Loops and leaves without synchronisation. `pieces`, smaller sections, is what to run where the batch is not allowed."""
+    """Loops and leaves without synchronisation. `pieces`, smaller sections, is what to run where the batch is not
+    allowed."""
 
     nodes: list[Node]
     depth: int
@@ -242,7 +243,8 @@ def make_section(program: Program, nodes: list[Node], depth: int) -> Section:
 
 
 def smaller(program: Program, section: Section) -> tuple[int, list[Section]]:
-    """(count, sections): run the sections in turn, `count` times with a counter of their own; 1 time: no new counter."""
+    """(count, sections): run the sections in turn, `count` times with a counter of their own; 1 time: no new
+    counter."""
     if len(section.nodes) > 1:
         if section.parts is None:
             section.parts = [make_section(program, [node], section.depth) for node in section.nodes]

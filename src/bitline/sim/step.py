@@ -86,7 +86,9 @@ def integers(data: npt.NDArray[np.uint8], signed: bool) -> Ints:
     return (data.view(np.int8) if signed else data).astype(np.int64)
 
 
-def vector_result(post: PostOp, a: npt.NDArray[np.uint8], b: npt.NDArray[np.uint8], parameters: npt.NDArray[np.uint8], out: int) -> Ints:
+def vector_result(
+    post: PostOp, a: npt.NDArray[np.uint8], b: npt.NDArray[np.uint8], parameters: npt.NDArray[np.uint8], out: int
+) -> Ints:
     """What the vector unit computes from the bytes of its operands: `out` integers."""
     words = parameters.view(np.int32).astype(np.int64) if post.op != "table" else integers(parameters, post.signed_out)
     low, high = post.low, post.high

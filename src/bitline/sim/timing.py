@@ -59,7 +59,9 @@ def _row(chip: Chip, program: Program, instruction: Instruction, kernel: int, ma
     return [kind, *args, mate, cost.duration_ps, port, cost.port_ps, *place, kernel, *padded]
 
 
-def _table(chip: Chip, program: Program, queues: tuple[Queue, ...], kernels: int) -> tuple[npt.NDArray[np.int64], list[int]]:
+def _table(
+    chip: Chip, program: Program, queues: tuple[Queue, ...], kernels: int
+) -> tuple[npt.NDArray[np.int64], list[int]]:
     rows: list[list[int]] = []
     starts = [0]
     for queue in queues:
@@ -73,7 +75,9 @@ def _table(chip: Chip, program: Program, queues: tuple[Queue, ...], kernels: int
     return np.array(rows, np.int64).reshape(len(rows), -1), starts
 
 
-def _simulate(chip: Chip, program: Program, queues: tuple[Queue, ...], kernels: int) -> tuple[int, int, tuple[Span, ...]]:
+def _simulate(
+    chip: Chip, program: Program, queues: tuple[Queue, ...], kernels: int
+) -> tuple[int, int, tuple[Span, ...]]:
     from bitline.sim import events
 
     if not any(queue.code for queue in queues):

@@ -1,4 +1,5 @@
-"""The verifier's own decoder: `program.bin` straight into tables of integers. Shares only `isa.table` with the encoder."""
+"""The verifier's own decoder: `program.bin` straight into tables of integers. Shares only `isa.table` with the
+encoder."""
 
 from __future__ import annotations
 
@@ -97,7 +98,16 @@ def _operand(stream: _Bytes, table: list[list[int]]) -> int:
 def _instruction(stream: _Bytes, operands: list[list[int]]) -> list[int]:
     form = BY_OPCODE[stream.byte()]
     row = [form.opcode, 0, 0, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, -1]
-    plain = {"count": ARG0, "first": ARG0, "last": ARG1, "token": ARG0, "channel": ARG0, "value": ARG0, "math": ARG0, "post": ARG0}
+    plain = {
+        "count": ARG0,
+        "first": ARG0,
+        "last": ARG1,
+        "token": ARG0,
+        "channel": ARG0,
+        "value": ARG0,
+        "math": ARG0,
+        "post": ARG0,
+    }
     plain |= {"row": ROW, "col": COL, "rows": ROWS, "cols": COLS, "overwrite": OVERWRITE}
     places = {"src": SRC0, "a": SRC0, "b": SRC1, "parameters": SRC2, "dst": DST}
     for name, kind in form.fields:
@@ -133,7 +143,9 @@ def flatten(data: bytes) -> FlatProgram:
     except (IndexError, KeyError, ValueError, TypeError, RecursionError, OverflowError) as error:
         if isinstance(error, Refusal):
             raise
-        raise refuse("BL0503", f"not a program: {error}", place="program.bin", help="compile the package again") from None
+        raise refuse(
+            "BL0503", f"not a program: {error}", place="program.bin", help="compile the package again"
+        ) from None
 
 
 def _flatten(data: bytes) -> FlatProgram:

@@ -61,4 +61,8 @@ def must_equal(name: str, agreement: Agreement) -> tuple[Diagnostic, ...]:
         f"{agreement.values - agreement.equal:,} of {agreement.values:,} values differ from {name}, "
         f"by up to {agreement.largest_difference}"
     )
-    return (Diagnostic(code="BL0504", message=message, place="program.bin", help="this is a bug of bitline: please report it"),)
+    return (
+        Diagnostic(
+            code="BL0504", message=message, place="program.bin", help="this is a bug of bitline: please report it"
+        ),
+    )

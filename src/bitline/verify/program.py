@@ -10,7 +10,7 @@ import numpy as np
 from bitline.core.diagnostics import Diagnostic
 from bitline.isa.table import BY_OPCODE
 from bitline.verify import flat as f
-from bitline.verify.flat import FlatProgram, I64
+from bitline.verify.flat import I64, FlatProgram
 
 FINDINGS = 16
 
@@ -24,7 +24,8 @@ class ProgramProof:
 
 
 def verify_program(data: bytes) -> ProgramProof:
-    """Check bytes of `program.bin`: structure, memory limits, order of all conflicting accesses, balance, no deadlock."""
+    """Check bytes of `program.bin`: structure, memory limits, order of all conflicting accesses, balance, no
+    deadlock."""
     program = f.flatten(data)
     errors = _structure(program)
     if errors:
@@ -70,7 +71,7 @@ def _structure(program: FlatProgram) -> list[Diagnostic]:
     if len(program.runs) and program.runs[:, 1].min() < 1:
         errors.append(_error("a run is empty", "runs"))
     for direction, space, address, size in program.ports:
-        if not (0 <= space < spaces and 0 <= address and address + size <= program.spaces[space].bytes):
+        if not (0 <= space < spaces and address >= 0 and address + size <= program.spaces[space].bytes):
             errors.append(_error(f"an {direction} lies outside its memory", "ports"))
     return errors
 
@@ -137,7 +138,8 @@ class _Run:
         return [unit or 1 for unit in units]
 
     def _edges(self) -> tuple[I64, I64]:
-        """Cell row -> number of block edges at or above it; the same for columns. Between edges cells share their fate."""
+        """Cell row -> number of block edges at or above it; the same for columns. Between edges cells share their
+        fate."""
         program = self.program
         rows, cols = {0, program.array_rows}, {0, program.array_cols}
         for row in program.code:
@@ -197,7 +199,9 @@ class _Run:
             max(1, program.channels),
             self.bases,
             np.array([s.bytes for s in spaces], np.int64),
-            np.array([-(-s.bytes // g) if s.per_core else 0 for s, g in zip(spaces, self.granules, strict=True)], np.int64),
+            np.array(
+                [-(-s.bytes // g) if s.per_core else 0 for s, g in zip(spaces, self.granules, strict=True)], np.int64
+            ),
             np.array(self.granules, np.int64),
             np.array([s.constant for s in spaces], np.bool_),
             slots,
@@ -242,7 +246,9 @@ class _Run:
                 _error(f"{stuck} units wait for ever, first {name(first)}", f"{phase}.{units[first % count]}[{where}]")
             )
         for core, token in np.argwhere(tokens[:, : len(program.tokens)] != 0).tolist():
-            errors.append(_error(f"token {program.tokens[token][0]!r} of core {core} ends at {int(tokens[core, token])}", phase))
+            errors.append(
+                _error(f"token {program.tokens[token][0]!r} of core {core} ends at {int(tokens[core, token])}", phase)
+            )
         if (messages != 0).any():
             errors.append(_error("a message is sent and never received", phase))
         return errors, int(executed)

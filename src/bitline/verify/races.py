@@ -25,7 +25,6 @@ from bitline.verify.flat import (
     DMA,
     DST,
     END,
-
     LOOP,
     MATE,
     MVM,
@@ -44,7 +43,6 @@ from bitline.verify.flat import (
     SEND,
     SRC0,
     SRC2,
-
     WAIT,
     WRITE,
 )
@@ -66,7 +64,9 @@ def _report(found, count, kind, queue, place, other, where):
 
 
 @njit(cache=True)
-def _touch(granule, write, q, clocks, writer, written_at, readers, read_at, reader_slot, queue_of_slot, place, found, count):
+def _touch(
+    granule, write, q, clocks, writer, written_at, readers, read_at, reader_slot, queue_of_slot, place, found, count
+):
     """One granule read or written by queue q; `reader_slot` is q's column among the readers of this memory."""
     last = writer[granule]
     if last >= 0 and last != q and written_at[granule] > clocks[q, last]:
@@ -96,7 +96,8 @@ def check(
     writer, written_at, read_at,
     found,
 ):  # fmt: skip
-    """Run every queue to its end. Returns (findings, executed, stuck queues, unbalanced tokens as a bit pattern of names)."""
+    """Run every queue to its end. Returns (findings, executed, stuck queues, unbalanced tokens as a bit pattern of
+    names)."""
     queues = queue_first.shape[0]
     levels = operands.shape[1] - O_STRIDES
     clocks = np.zeros((queues, queues), np.int64)
@@ -162,7 +163,7 @@ def check(
                     posted[core, token] += 1
                     clocks[q, q] += 1
                     executed += 1
-                elif op == SEND or op == RECV:
+                elif op in (SEND, RECV):
                     operand = code[place, ARRAY]
                     value = operands[operand, O_PHASE]
                     for level in range(depth[q]):
@@ -252,7 +253,7 @@ def check(
                             _report(found, count, SIZES, q, place, -1, total)
                         if write and op == MVM and total != 4 * code[place, COLS]:
                             _report(found, count, SIZES, q, place, -1, total)
-                    if op == WRITE or op == MVM:
+                    if op in (WRITE, MVM):
                         rows = code[place, ROWS] if op == WRITE else total_read
                         if op == WRITE and total_read != rows * code[place, COLS]:
                             _report(found, count, SIZES, q, place, -1, total_read)
@@ -265,7 +266,14 @@ def check(
                         array = operands[operand, O_BASE] + value
                         top, left = code[place, ROW], code[place, COL]
                         bottom, right = top + rows, left + code[place, COLS]
-                        if array < 0 or array >= arrays or top < 0 or left < 0 or bottom > array_rows or right > array_cols:
+                        if (
+                            array < 0
+                            or array >= arrays
+                            or top < 0
+                            or left < 0
+                            or bottom > array_rows
+                            or right > array_cols
+                        ):
                             _report(found, count, ARRAY_OUTSIDE, q, place, -1, array)
                         elif rows > 0 and right > left:
                             base = array_base + ((core * arrays) + array) * row_cells * col_cells
@@ -284,5 +292,3 @@ def check(
         if at[q] < queue_last[q]:
             stuck += 1
     return count[0], executed, stuck, at, posted - taken, sent - received
-
-
