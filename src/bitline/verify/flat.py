@@ -18,6 +18,9 @@ I64 = npt.NDArray[np.int64]
 MAX_LEVELS: Final = 16
 """Stride levels that a hardware loop nest may have, the core included."""
 
+MOST: Final = 1 << 24
+"""Cores, arrays of a core, rows and columns of an array."""
+
 END, LOOP, CORES, WAIT, POST, SEND, RECV, DMA, FILL, WRITE, MVM, VECTOR = range(12)
 
 # Columns of the operand table, then the strides.
@@ -90,6 +93,8 @@ def _address(stream: _Bytes) -> list[int]:
 
 def _operand(stream: _Bytes, table: list[list[int]]) -> int:
     space = stream.varint()
+    if space < 0:
+        raise ValueError(f"an operand in memory {space}")
     base, phase, modulus, _, *strides = _address(stream)
     table.append([space, base, phase, modulus, stream.varint(), *strides])
     return len(table) - 1
@@ -171,6 +176,9 @@ def _flatten(data: bytes) -> FlatProgram:
     if stream.at != len(data):
         raise ValueError("bytes after the end")
     runs = [pair for entry in header["runs"] for pair in entry]
+    shape = [header[key] for key in ("cores", "arrays_per_core", "array_rows", "array_cols")]
+    if any(type(number) is not int or not 1 <= number <= MOST for number in shape):
+        raise ValueError(f"a chip of {shape} cores, arrays, rows, columns")
     return FlatProgram(
         cores=header["cores"],
         arrays=header["arrays_per_core"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from math import gcd
 
 import numpy as np
@@ -13,6 +14,8 @@ from bitline.verify import flat as f
 from bitline.verify.flat import I64, FlatProgram
 
 FINDINGS = 16
+WIDEST = 1 << 44
+"""No honest number of a program is larger."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +47,11 @@ def _structure(program: FlatProgram) -> list[Diagnostic]:
     for phase, units, starts in program.phases:
         if len(set(units)) != len(units):
             errors.append(_error("a unit has two queues", phase))
+        unknown = sorted(set(units) - set(_UNITS))
+        if unknown:
+            errors.append(_error(f"no unit {', '.join(map(repr, unknown))}", phase))
+            continue
+        errors += _channel_errors(program, phase, units, starts)
         for unit, first, last in zip(units, starts[:-1], starts[1:], strict=True):
             depth = 0
             for place in range(int(first), int(last)):
@@ -73,7 +81,75 @@ def _structure(program: FlatProgram) -> list[Diagnostic]:
     for direction, space, address, size in program.ports:
         if not (0 <= space < spaces and address >= 0 and address + size <= program.spaces[space].bytes):
             errors.append(_error(f"an {direction} lies outside its memory", "ports"))
+    return errors or _wide_numbers(program) or _size_errors(program)
+
+
+def _channel_errors(program: FlatProgram, phase: str, units: tuple[str, ...], starts: I64) -> list[Diagnostic]:
+    """A channel has one sending and one receiving unit: then the k-th message is the same whatever the timing."""
+    errors: list[Diagnostic] = []
+    for op, verb in ((f.SEND, "send"), (f.RECV, "receive")):
+        users: dict[int, set[str]] = {}
+        for unit, first, last in zip(units, starts[:-1], starts[1:], strict=True):
+            code = program.code[first:last]
+            for channel in code[code[:, f.OP] == op, f.ARG0].tolist():
+                users.setdefault(channel, set()).add(unit)
+        for channel, both in sorted(users.items()):
+            if len(both) > 1:
+                errors.append(_error(f"{' and '.join(sorted(both))} {verb} on channel {channel}", phase))
     return errors
+
+
+def _wide_numbers(program: FlatProgram) -> list[Diagnostic]:
+    """Addresses are computed in 64 bits; no sum of a program may come near that."""
+    tables = (program.code, program.operands, program.runs)
+    largest = [max((abs(int(t.min())), abs(int(t.max()))), default=0) if t.size else 0 for t in tables]
+    loops = program.code[program.code[:, f.OP] == f.LOOP, f.ARG0]
+    steps = max(program.cores, int(loops.max()) if loops.size else 0)
+    if max(largest) >= WIDEST or largest[1] * steps * f.MAX_LEVELS >= 1 << 62:
+        return [_error(f"numbers up to {max(largest)} in loops of up to {steps}", "operands")]
+    return []
+
+
+def _size_errors(program: FlatProgram) -> list[Diagnostic]:
+    """Operands of one instruction hold as much as its operation takes and gives."""
+    errors: list[Diagnostic] = []
+    totals = np.array([program.runs[a:b, 1].sum() for a, b in pairwise(program.run_starts.tolist())], np.int64)
+
+    def size(operand: int) -> int:
+        return int(totals[program.operands[operand, f.O_RUNS]]) if operand >= 0 else 0
+
+    for phase, units, starts in program.phases:
+        for unit, first, last in zip(units, starts[:-1], starts[1:], strict=True):
+            for place in range(int(first), int(last)):
+                row = program.code[place]
+                where = f"{phase}.{unit}[{place - int(first)}]"
+                if row[f.OP] == f.WRITE and min(row[f.ROWS], row[f.COLS]) < 1:
+                    errors.append(_error(f"writes {row[f.ROWS]} x {row[f.COLS]} cells", where))
+                if row[f.OP] == f.VECTOR:
+                    sizes = [size(int(row[c])) for c in (f.DST, f.SRC0, f.SRC1, f.SRC2)]
+                    op = program.post_ops[row[f.ARG0]]
+                    if not _vector_fits(op, *sizes):
+                        out, *taken = sizes
+                        errors.append(_error(f"`{op}` of {', '.join(map(str, taken))} bytes gives {out}", where))
+    return errors
+
+
+def _vector_fits(op: str, out: int, a: int, b: int, parameters: int) -> bool:
+    """Bytes of the operands of a vector instruction, as `ir.program.Vector` states them."""
+    match op:
+        case "requantise":
+            columns, rest = divmod(parameters, 12)
+            return columns > 0 and rest == 0 and out % columns == 0 and a == 4 * out and b == 0
+        case "add":
+            return a == b == out and parameters == 0
+        case "table":
+            return a == out and b == 0 and parameters == 256
+        case "max" | "mean":
+            return 0 < out <= a and a % out == 0 and b == parameters == 0
+        case "softmax":
+            return a == out and b == 0 and parameters == 1024
+        case _:
+            return False
 
 
 _CONTROL = {f.END, f.LOOP, f.CORES, f.WAIT, f.POST, f.SEND, f.RECV}
@@ -160,7 +236,7 @@ class _Run:
             found, ran = self._phase(phase, units, starts)
             errors += found
             executed += ran if phase == "main" else 0
-            self.writer[self.writer >= 0] = -2  # a full stop: everything so far lies before what follows
+            self.writer[self.writer >= 0] = -3  # a full stop: everything so far lies before what follows (races.SETUP)
         if not errors:
             errors += self._outputs()
         return ProgramProof(errors=tuple(errors), executed=executed)
@@ -237,6 +313,7 @@ class _Run:
                 races.FULL: "a token counter runs over",
                 races.ARRAY_OUTSIDE: f"`{op}` leaves array {where}",
                 races.CONSTANT_WRITTEN: f"`{op}` writes into constant memory",
+                races.SETUP_LOST: f"`{op}` replaces what the next inference needs from the setup",
             }[kind]
             errors.append(_error(what, f"{phase}.{units[queue % count]}[{local}] on {name(queue)}"))
         if stuck:

@@ -47,7 +47,9 @@ from bitline.verify.flat import (
     WRITE,
 )
 
-RACE, UNWRITTEN, OUTSIDE, SIZES, FULL, ARRAY_OUTSIDE, CONSTANT_WRITTEN = 1, 2, 3, 4, 5, 6, 7
+RACE, UNWRITTEN, OUTSIDE, SIZES, FULL, ARRAY_OUTSIDE, CONSTANT_WRITTEN, SETUP_LOST = 1, 2, 3, 4, 5, 6, 7, 8
+NOBODY, HOST, SETUP, SETUP_IN_USE = -1, -2, -3, -4
+"""Writers that are no queue of the phase; `SETUP_IN_USE`: the phase has read what setup wrote, so it has to stay."""
 TOKEN_CAPACITY = 256
 """Outstanding posts that a counter may hold."""
 
@@ -69,6 +71,8 @@ def _touch(
 ):
     """One granule read or written by queue q; `reader_slot` is q's column among the readers of this memory."""
     last = writer[granule]
+    if write and last == SETUP_IN_USE:
+        _report(found, count, SETUP_LOST, q, place, -1, granule)
     if last >= 0 and last != q and written_at[granule] > clocks[q, last]:
         _report(found, count, RACE, q, place, last, granule)
     if write:
@@ -79,8 +83,10 @@ def _touch(
         writer[granule] = q
         written_at[granule] = clocks[q, q]
     else:
-        if last == -1:
+        if last == NOBODY:
             _report(found, count, UNWRITTEN, q, place, -1, granule)
+        if last == SETUP:
+            writer[granule] = SETUP_IN_USE
         if reader_slot >= 0:
             read_at[granule, reader_slot] = clocks[q, q]
 
