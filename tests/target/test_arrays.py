@@ -22,9 +22,9 @@ def test_unsigned_inputs_need_no_offset() -> None:
     assert array_math(RERAM, rows=1, cols=1, groups=1, signed_input=False).input_offset == 0
 
 
-def test_digital_arrays_take_signed_numbers_as_they_are() -> None:
+def test_digital_arrays_are_driven_with_unsigned_bits_as_well() -> None:
     math = array_math(SRAM, rows=576, cols=64, groups=1, signed_input=True)
-    assert (math.weight_offset, math.input_offset, math.slices, math.adc_bits) == (0, 0, 1, 0)
+    assert (math.weight_offset, math.input_offset, math.slices, math.adc_bits) == (0, 128, 1, 0)
     assert math.lossless
 
 

@@ -6,6 +6,7 @@ import json as json_module
 import tempfile
 import traceback
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -21,13 +22,13 @@ def answer(command: str, values: Mapping[str, object], *, json: bool, text: str)
     if json:
         click.echo(json_module.dumps({"schema": f"bitline.{command}/1", "version": __version__, **values}, indent=1))
     else:
-        click.echo(text)
+        click.echo(_plain(text))
 
 
 def say(text: str, *, quiet: bool = False) -> None:
     """Progress, for people."""
     if not quiet:
-        click.echo(text, err=True)
+        click.echo(_plain(text), err=True)
 
 
 def _plain(text: str) -> str:
@@ -35,13 +36,19 @@ def _plain(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in text)
 
 
+def _one_line(text: str) -> str:
+    """Nor does a name add lines of its own."""
+    return _plain(text).replace("\n", "\\n")
+
+
 def show_diagnostics(diagnostics: Sequence[Diagnostic]) -> None:
     """All findings on stderr, equal ones counted."""
-    shown: dict[str, int] = {}
-    for diagnostic in diagnostics:
-        shown[str(diagnostic)] = shown.get(str(diagnostic), 0) + 1
-    for text, count in shown.items():
-        click.echo(_plain(text + (f"\n  (x{count})" if count > 1 else "")), err=True)
+    shown: dict[Diagnostic, int] = {}
+    for d in diagnostics:
+        clean = replace(d, message=_one_line(d.message), place=_one_line(d.place), help=_one_line(d.help))
+        shown[clean] = shown.get(clean, 0) + 1
+    for diagnostic, count in shown.items():
+        click.echo(str(diagnostic) + (f"\n  (x{count})" if count > 1 else ""), err=True)
 
 
 def report_refusal(refusal: Refusal, *, json: bool) -> None:

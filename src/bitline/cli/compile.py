@@ -10,7 +10,7 @@ import click
 
 from bitline.cli.answer import answer, say
 from bitline.cli.options import calibrated, json_option, model_options, quant_options, target_options
-from bitline.core.files import check_writable
+from bitline.package import check_output
 
 KIB_PER_MB = 1000
 
@@ -40,7 +40,7 @@ def command(
     from bitline.report.figures import Json
     from bitline.target.load import load_target
 
-    check_writable(output)
+    check_output(output)
     chip = load_target(target, overrides)
     given = calibrated(model, shapes, calib, preprocess, weight_bits, activation_bits, granularity, method, percentile)
     for remark in (*given.model.remarks, *([given.samples.remark] if given.samples else [])):

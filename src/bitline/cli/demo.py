@@ -9,7 +9,7 @@ import click
 
 from bitline.cli.answer import answer, say, show_diagnostics
 from bitline.cli.options import json_option
-from bitline.core.files import check_writable
+from bitline.package import check_output
 
 PREPROCESS = "mean=0.1307 std=0.3081"
 
@@ -21,12 +21,12 @@ PREPROCESS = "mean=0.1307 std=0.3081"
 @click.pass_context
 def command(context: click.Context, target: str, output: Path, json: bool) -> None:
     from bitline import api, examples
-    from bitline.cli.accuracy import predictions, top1
     from bitline.pipeline.contents import headline
     from bitline.quant.calibration import load_data, parse_preprocess
+    from bitline.quant.score import score
 
     output.parent.mkdir(parents=True, exist_ok=True)
-    check_writable(output)
+    check_output(output)
     prepare = parse_preprocess(PREPROCESS)
     model = api.load(examples.path("mnist_cnn.onnx"))
     calibration = load_data(str(examples.path("mnist_calib_64.npz")), model, prepare)
@@ -45,8 +45,8 @@ def command(context: click.Context, target: str, output: Path, json: bool) -> No
     wrong = exact.against_reference.values - exact.against_reference.equal
     wrong += exact.against_golden.values - exact.against_golden.equal
     scores = next(iter(ran.outputs.values())).reshape(ran.samples, -1)
-    float_top1 = top1(predictions(model, digits), digits.labels)
-    chip_top1 = top1(scores.argmax(axis=1), digits.labels)
+    float_top1 = score(model, package.model, digits).top1_reference
+    chip_top1 = 100.0 * float((scores.argmax(axis=1) == digits.labels).mean())
     checks = "all checks passed" if verified.ok else "CHECKS FAILED"
     show_diagnostics(verified.errors)
     lines = [

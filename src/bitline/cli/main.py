@@ -64,6 +64,9 @@ def main() -> None:
     except KeyboardInterrupt:
         click.echo("interrupted; nothing half-made was left behind", err=True)
         sys.exit(INTERRUPTED)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(error.exit_code)
     except click.ClickException as error:
         report_refusal_of_click(error, arguments)
         sys.exit(2)
@@ -78,6 +81,7 @@ def report_refusal_of_click(error: click.ClickException, arguments: list[str]) -
     """click's own complaints, in our form."""
     from bitline.core.diagnostics import refuse
 
-    command = next((a for a in arguments if a in COMMANDS), "")
-    refusal = refuse("BL0101", error.format_message(), help=f"see `bitline {command} --help`".replace("  ", " "))
+    words = ["bitline", *(a for a in arguments[:1] if a in COMMANDS), "--help"]
+    message = " ".join(error.format_message().split())
+    refusal = refuse("BL0101", message, help=f"see `{' '.join(words)}`")
     report_refusal(refusal, json="--json" in arguments)

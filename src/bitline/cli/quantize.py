@@ -61,9 +61,12 @@ def command(
         "output": str(output),
     }
     if samples is not None:
-        from bitline.cli.accuracy import agreement
+        from bitline.quant.score import score
 
-        values |= agreement(given.model, result.model, samples)
+        found = score(given.model, result.model, samples)
+        values |= {"agree": found.agree}
+        if found.top1_reference is not None:
+            values |= {"top1_float": found.top1_reference, "top1_quant": found.top1_other}
     write_file(output, result.model.proto.SerializeToString(deterministic=True))
     say("\n".join(result.steps), quiet=json)
     lines = [f"{output}: SQNR {result.sqnr_db:.1f} dB on the calibration samples ({given.samples.remark})"]

@@ -298,8 +298,27 @@ def batchable(section: Section, counters: list[int]) -> bool:
     return verdict
 
 
+def _alike(patterns: list[tuple[int, Leaf, Pattern, bool]]) -> bool:
+    """Whether all operands touch the same bytes in the same iterations of one loop nest, each byte in one iteration
+    only."""
+    _, first, pattern, _ = patterns[0]
+    if any(
+        p.operand.address != pattern.operand.address
+        or p.operand.runs != pattern.operand.runs
+        or leaf.extents != first.extents
+        or not np.array_equal(leaf.times - leaf.times[0], first.times - first.times[0])
+        for _, leaf, p, _ in patterns[1:]
+    ):
+        return False
+    flat = np.sort(pattern.offsets, axis=None)
+    modulus = pattern.operand.address.modulus
+    return bool((flat[1:] != flat[:-1]).all()) and not (modulus and int(flat[-1] - flat[0]) >= modulus)
+
+
 def _same_order(patterns: list[tuple[int, Leaf, Pattern, bool]], starts: tuple[int, ...]) -> bool:
     for space in {p.operand.space for _, _, p, _ in patterns}:
+        if _alike([entry for entry in patterns if entry[2].operand.space == space]):
+            continue
         columns: list[Ints] = []
         for (ordinal, leaf, pattern, is_write), start in zip(patterns, starts, strict=True):
             if pattern.operand.space != space:
