@@ -17,11 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from bitline.core.diagnostics import Diagnostic, Refusal
-from bitline.core.files import check_writable
 from bitline.engines.ort import Session
 from bitline.graph.model import Model
 from bitline.numerics.stored import from_bytes, from_stored, to_bytes, to_stored
-from bitline.package import write_package
+from bitline.package import check_output, write_package
 from bitline.pipeline import check, compile_model
 from bitline.pipeline import load as load_simplified
 from bitline.pipeline.check import Check, Exactness
@@ -239,7 +238,7 @@ def compile(  # the verb that users look for; `bitline.compile` reads right
     too.
     """
     if output is not None:
-        check_writable(Path(output))
+        check_output(Path(output))
     chip = load_target(target, overrides) if isinstance(target, str) else target
     loaded = model if isinstance(model, Model) else load(model)
     compiled = compile_model(loaded, calib, chip, options)

@@ -10,7 +10,7 @@ from typing import Final
 
 from bitline.core.canonical import from_json, sha256, to_json
 from bitline.core.diagnostics import Diagnostic, Refusal, refuse
-from bitline.core.files import folder_when_whole
+from bitline.core.files import check_folder_writable, folder_when_whole
 
 MANIFEST: Final = "manifest.json"
 FORMAT: Final = 1
@@ -51,6 +51,11 @@ class Manifest:
     steps: tuple[str, ...]
     remarks: tuple[str, ...]
     files: dict[str, str]
+
+
+def check_output(place: Path) -> None:
+    """Raise `Refusal` (BL0104) unless a package can be written to `place`. Called before any work starts."""
+    check_folder_writable(place, marker=MANIFEST)
 
 
 def write_package(place: Path, contents: Mapping[str, bytes], manifest: Manifest) -> None:

@@ -179,7 +179,6 @@ def broken(change: Callable[[onnx.ModelProto], object]) -> onnx.ModelProto:
 BROKEN: dict[str, Callable[[onnx.ModelProto], object]] = {
     "cycle": lambda p: p.graph.node[0].input.__setitem__(0, "y"),
     "dangling input": lambda p: p.graph.node[0].input.__setitem__(0, "nowhere"),
-    "unknown operator": lambda p: setattr(p.graph.node[0], "op_type", "Frobnicate"),
     "duplicate output": lambda p: p.graph.node[1].output.__setitem__(0, "a"),
     "initializer too short": lambda p: setattr(p.graph.initializer[0], "raw_data", b"\0" * 4),
     "negative size": lambda p: p.graph.initializer[0].dims.__setitem__(0, -1),
@@ -196,6 +195,15 @@ def test_invalid_models(tmp_path: Path, what: str) -> None:
     diagnostics = refused(saved(tmp_path, broken(BROKEN[what])))
     assert diagnostics[0].code == "BL0202"
     assert diagnostics[0].place == "net.onnx"
+
+
+@pytest.mark.parametrize(
+    ("operator", "help"), [("Frobnicate", "export with standard operators only"), ("Gelu", "export with a newer opset")]
+)
+def test_unknown_operators_are_unsupported_not_damaged(tmp_path: Path, operator: str, help: str) -> None:
+    (found,) = refused(saved(tmp_path, broken(lambda p: setattr(p.graph.node[0], "op_type", operator))))
+    assert (found.code, found.help) == ("BL0301", help)
+    assert operator in found.message
 
 
 def test_operators_that_onnx_does_not_define(tmp_path: Path) -> None:

@@ -13,28 +13,57 @@ from bitline.core.diagnostics import refuse
 
 
 def check_writable(place: Path) -> None:
-    """Raise `Refusal` (BL0104) unless `place` can be created or replaced. Called before any work starts."""
+    """Raise `Refusal` (BL0104) unless a file can be created or replaced at `place`. Called before any work starts."""
+    if place.is_dir():
+        raise refuse("BL0104", f"{str(place)!r} is a folder", place=str(place), help="name a file with -o")
+    _try_parent(place)
+
+
+def check_folder_writable(place: Path, *, marker: str) -> None:
+    """Raise `Refusal` (BL0104) unless `folder_when_whole(place, marker=marker)` can do its work."""
+    _try_parent(place)
+    _refuse_foreign(place, marker)
+
+
+def _try_parent(place: Path) -> None:
     parent = place.absolute().parent
     if not parent.is_dir():
         raise refuse(
             "BL0104", f"folder {str(parent)!r} does not exist", place=str(place), help="create it, or choose another -o"
         )
     try:
-        with tempfile.TemporaryFile(dir=parent) as probe:
-            probe.write(b"x")
+        with tempfile.TemporaryDirectory(dir=parent, prefix=_hidden(place, "old")) as folder:
+            (Path(folder) / "probe").write_bytes(b"x")
     except OSError as error:
         raise refuse(
             "BL0104",
             f"cannot write to folder {str(parent)!r}: {error.strerror}",
             place=str(place),
-            help="choose a folder that you may write to, with -o",
+            help="choose another name or another folder, one that you may write to, with -o",
         ) from None
+
+
+def _refuse_foreign(place: Path, marker: str) -> None:
+    if place.is_dir() and ((place / marker).is_file() or not any(place.iterdir())):
+        return
+    if place.exists() or place.is_symlink():
+        raise refuse(
+            "BL0104",
+            f"{str(place)!r} exists and was not written by bitline",
+            place=str(place),
+            help="choose another -o, or remove it yourself",
+        )
+
+
+def _hidden(place: Path, what: str) -> str:
+    """The beginning of a temporary name beside `place`."""
+    return f".{place.name}.{what}."
 
 
 def write_file(place: Path, data: bytes | str) -> None:
     """Replace the file at `place` in one step."""
     raw = data.encode() if isinstance(data, str) else data
-    handle, name = tempfile.mkstemp(dir=place.absolute().parent, prefix=f".{place.name}.")
+    handle, name = tempfile.mkstemp(dir=place.absolute().parent, prefix=_hidden(place, "new"))
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as stream:
@@ -55,22 +84,20 @@ def folder_when_whole(place: Path, *, marker: str) -> Generator[Path, None, None
     An older folder is replaced only if it holds the file `marker`, so that nobody's other files are lost.
     """
     place = place.absolute()
-    if place.exists() and not (place.is_dir() and ((place / marker).is_file() or not any(place.iterdir()))):
-        raise refuse(
-            "BL0104",
-            f"{place.name!r} exists and was not written by bitline",
-            place=str(place),
-            help="choose another -o, or remove it yourself",
-        )
-    temporary = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}."))
+    _refuse_foreign(place, marker)
+    temporary = Path(tempfile.mkdtemp(dir=place.parent, prefix=_hidden(place, "new")))
+    old = Path(tempfile.mkdtemp(dir=place.parent, prefix=_hidden(place, "old")))
+    former = old / place.name
     try:
         yield temporary
         temporary.chmod(0o755)
-        old = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}.old."))
         if place.exists():
-            place.rename(old / "package")
+            place.rename(former)
         temporary.rename(place)
-        shutil.rmtree(old, ignore_errors=True)
     except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if former.exists() and not place.exists():
+            former.rename(place)
         raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)

@@ -23,6 +23,8 @@ from bitline.graph.model import Model, subgraphs
 
 OLDEST_OPSET = 13  # the first in which DequantizeLinear takes one scale per channel
 
+LARGEST_AXIS = 2**31 - 1
+_ONNX_DOMAINS = ("", "ai.onnx")
 _ONNX_ERRORS = (DecodeError, EncodeError, OSError, MemoryError, RecursionError, *shape_inference.ERRORS)
 
 
@@ -47,9 +49,10 @@ def read_model(path: Path, *, shapes: Mapping[str, tuple[int, ...]] = {}, limits
     place = path.name
     _check_file(path, limits)
     try:
-        onnx.checker.check_model(str(path), full_check=True)
         proto = onnx.load(str(path), load_external_data=False)
         _check_budgets(proto, place, limits)
+        _check_operators(proto, place)  # before ONNX's checker, for which an unknown operator is a damaged file
+        onnx.checker.check_model(str(path), full_check=True)
         _check_total_size(proto, path, limits)
         onnx.load_external_data_for_model(proto, str(path.parent))
         if proto.functions:
@@ -63,7 +66,7 @@ def read_model(path: Path, *, shapes: Mapping[str, tuple[int, ...]] = {}, limits
     try:
         proto = shape_inference.with_shapes(proto)
     except _ONNX_ERRORS as error:
-        raise _invalid(error, place) from None
+        raise (_contradicted(error, place, shapes) if shapes else _invalid(error, place)) from None
     shape_inference.check_static(proto, place=place, tensor_bytes=limits.tensor_bytes)
     _check_finite(proto, place)
     return Model(proto=proto, name=path.stem, path=path, remarks=tuple(remarks))
@@ -90,15 +93,28 @@ def _check_file(path: Path, limits: Limits) -> None:
         )
 
 
-def _invalid(error: BaseException, place: str) -> Refusal:
+def _one_line(error: BaseException) -> str:
     text = re.sub(r"\s+", " ", str(error)).strip() or type(error).__name__
-    if isinstance(error, DecodeError):
-        text = "not an ONNX file, or damaged"
+    return text if len(text) <= 500 else text[:497] + "..."
+
+
+def _invalid(error: BaseException, place: str) -> Refusal:
     return refuse(
         "BL0202",
-        text if len(text) <= 500 else text[:497] + "...",
+        "not an ONNX file, or damaged" if isinstance(error, DecodeError) else _one_line(error),
         place=place,
         help="export the model again; `python -m onnx.bin.checker MODEL` shows the same complaint",
+    )
+
+
+def _contradicted(error: BaseException, place: str, shapes: Mapping[str, tuple[int, ...]]) -> Refusal:
+    """The file was sound before the user's sizes were put in."""
+    given = " ".join(f"--shape {name}={','.join(map(str, sizes))}" for name, sizes in shapes.items())
+    return refuse(
+        "BL0101",
+        f"the network cannot take {given}: {_one_line(error)}",
+        place=place,
+        help="give sizes that the network was made for",
     )
 
 
@@ -153,17 +169,24 @@ def _check_total_size(proto: onnx.ModelProto, path: Path, limits: Limits) -> Non
 
 
 def _check_operators(proto: onnx.ModelProto, place: str) -> None:
+    """Every operator is one of ONNX or a function of the file. Domains not imported are left to the checker."""
     versions = {entry.domain: entry.version for entry in proto.opset_import}
-    found = [
-        Diagnostic(
-            code="BL0301",
-            message=f"operator {node.op_type!r} of domain {node.domain!r} is not part of ONNX",
-            place=f"{place}:{node.name or node.op_type}",
-            help="export with standard operators only",
+    functions = {(function.domain, function.name) for function in proto.functions}
+    found: list[Diagnostic] = []
+    for node in proto.graph.node:
+        domain, version = node.domain, versions.get(node.domain)
+        if version is None or (domain, node.op_type) in functions or onnx.defs.has(node.op_type, version, domain):
+            continue
+        newer = onnx.defs.has(node.op_type, domain) and domain in _ONNX_DOMAINS
+        where = f"opset {version} of ONNX" if domain in _ONNX_DOMAINS else f"ONNX (domain {domain!r})"
+        found.append(
+            Diagnostic(
+                code="BL0301",
+                message=f"operator {node.op_type!r} is not part of {where}",
+                place=f"{place}:{node.name or node.op_type}",
+                help="export with a newer opset" if newer else "export with standard operators only",
+            )
         )
-        for node in proto.graph.node
-        if not onnx.defs.has(node.op_type, versions.get(node.domain, 1), node.domain)
-    ]
     if found:
         raise Refusal(found)
 
@@ -248,8 +271,8 @@ def _apply_shape(value: onnx.ValueInfoProto, given: tuple[int, ...]) -> tuple[st
     """Give an input its sizes; why not, as code and message, where they contradict the file."""
     tensor = value.type.tensor_type
     text = ",".join(map(str, given))
-    if any(size < 1 for size in given):
-        return "BL0101", f"--shape {value.name}={text}: sizes start at 1"
+    if not all(1 <= size <= LARGEST_AXIS for size in given):
+        return "BL0101", f"--shape {value.name}={text}: sizes start at 1 and end at {LARGEST_AXIS}"
     if not tensor.HasField("shape"):
         tensor.shape.SetInParent()
         for size in given:

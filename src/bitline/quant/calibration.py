@@ -120,10 +120,10 @@ def checked(feeds: Mapping[str, Array], model: Model, *, place: str = "") -> dic
             wrong(f"input {value.name!r} is {_shape_text(value)}, given {list(given.shape)}")
         elif given.dtype != dtype and not _widens(given.dtype, dtype):
             wrong(f"input {value.name!r} is {dtype}, given {given.dtype}")
-        elif not np.all(np.isfinite(given)):
+        elif not np.all(np.isfinite(stored := _cast(given, dtype))):
             wrong(f"the data for input {value.name!r} hold NaN or infinite values")
         else:
-            fitting[value.name] = given.astype(dtype, copy=False)
+            fitting[value.name] = stored
             counts[value.name] = len(given) // per_sample
     for name in sorted(set(feeds) - {value.name for value in model.inputs}):
         wrong(f"the model has no input {name!r}")
@@ -167,6 +167,12 @@ def _per_sample(given: tuple[int, ...], shape: tuple[int, ...]) -> int | None:
 def _shape_text(value: Any) -> str:
     shape = shape_of(value) or ()
     return f"[n, {', '.join(map(str, shape[1:]))}]" if shape[:1] == (1,) else f"{list(shape)}"
+
+
+def _cast(given: Array, dtype: np.dtype[Any]) -> Array:
+    """`given` as `dtype`; a number beyond its range becomes infinite."""
+    with np.errstate(over="ignore"):
+        return given.astype(dtype, copy=False)
 
 
 def _widens(given: np.dtype[Any], wanted: np.dtype[Any]) -> bool:

@@ -63,9 +63,10 @@ def _read(name_or_path: str, readers: tuple[str, ...]) -> tuple[dict[str, Tree],
     try:
         text = file.read_text(encoding="utf-8")
     except UnicodeDecodeError:
-        raise refuse("BL0103", "not a text file in UTF-8", place=name) from None
+        raise refuse("BL0103", "not a text file in UTF-8", place=name, help="see `bitline targets show`") from None
     except OSError as error:
-        raise refuse("BL0201", f"cannot read the target file: {error.strerror}", place=name) from None
+        message = f"cannot read the target file: {error.strerror}"
+        raise refuse("BL0201", message, place=name, help="check the path and who may read it") from None
     source = yaml.parse(text, name)
     places = {path: Place(code="BL0103", text=_at(name, line, path)) for path, line in source.lines.items()}
     places[()] = Place(code="BL0103", text=f"{name}:1")
