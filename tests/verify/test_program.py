@@ -178,10 +178,22 @@ def test_a_unit_that_no_core_has() -> None:
 
 
 @pytest.mark.parametrize("field", ["cores", "arrays_per_core", "array_rows", "array_cols"])
-@pytest.mark.parametrize("number", [0, -1, 1 << 40])
+@pytest.mark.parametrize("number", [0, -1, 1 << 41])
 def test_a_chip_of_no_size(field: str, number: int) -> None:
-    with pytest.raises(Refusal, match="cores, arrays, rows, columns"):
+    with pytest.raises(Refusal, match=f"not a program: {number} {field}, expected 1.."):
         findings(replace(HANDWRITTEN, **{field: number}))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("number", [-1, 1 << 41])
+def test_a_memory_of_no_size(number: int) -> None:
+    first, *others = HANDWRITTEN.spaces
+    with pytest.raises(Refusal, match=f"memory 'dram' of {number} bytes"):
+        findings(replace(HANDWRITTEN, spaces=(replace(first, bytes=number), *others)))
+
+
+def test_more_arrays_than_can_be_watched() -> None:
+    with pytest.raises(Refusal, match="places to watch"):
+        findings(replace(HANDWRITTEN, arrays_per_core=1 << 30))
 
 
 def test_addresses_that_64_bits_cannot_hold() -> None:

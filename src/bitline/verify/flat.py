@@ -18,8 +18,9 @@ I64 = npt.NDArray[np.int64]
 MAX_LEVELS: Final = 16
 """Stride levels that a hardware loop nest may have, the core included."""
 
-MOST: Final = 1 << 24
-"""Cores, arrays of a core, rows and columns of an array."""
+MOST_CORES: Final = 1024
+MOST_LINES: Final = 1 << 15
+"""Rows and columns of an array."""
 
 END, LOOP, CORES, WAIT, POST, SEND, RECV, DMA, FILL, WRITE, MVM, VECTOR = range(12)
 
@@ -176,9 +177,13 @@ def _flatten(data: bytes) -> FlatProgram:
     if stream.at != len(data):
         raise ValueError("bytes after the end")
     runs = [pair for entry in header["runs"] for pair in entry]
-    shape = [header[key] for key in ("cores", "arrays_per_core", "array_rows", "array_cols")]
-    if any(type(number) is not int or not 1 <= number <= MOST for number in shape):
-        raise ValueError(f"a chip of {shape} cores, arrays, rows, columns")
+    most = {"cores": MOST_CORES, "arrays_per_core": 1 << 40, "array_rows": MOST_LINES, "array_cols": MOST_LINES}
+    for key, limit in most.items():
+        if type(header[key]) is not int or not 1 <= header[key] <= limit:
+            raise ValueError(f"{header[key]} {key}, expected 1..{limit}")
+    for space in header["spaces"]:
+        if type(space["bytes"]) is not int or not 0 <= space["bytes"] <= 1 << 40:
+            raise ValueError(f"memory {space['name']!r} of {space['bytes']} bytes")
     return FlatProgram(
         cores=header["cores"],
         arrays=header["arrays_per_core"],

@@ -8,7 +8,7 @@ from math import gcd
 
 import numpy as np
 
-from bitline.core.diagnostics import Diagnostic
+from bitline.core.diagnostics import Diagnostic, refuse
 from bitline.isa.table import BY_OPCODE
 from bitline.verify import flat as f
 from bitline.verify.flat import I64, FlatProgram
@@ -16,6 +16,8 @@ from bitline.verify.flat import I64, FlatProgram
 FINDINGS = 16
 WIDEST = 1 << 44
 """No honest number of a program is larger."""
+MOST_PLACES = 1 << 30
+"""Pieces of memory whose last writer is kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,6 +190,8 @@ class _Run:
         self.row_edge, self.col_edge = self._edges()
         self.row_cells, self.col_cells = int(self.row_edge[-1]), int(self.col_edge[-1])
         total += cores * program.arrays * self.row_cells * self.col_cells
+        if total > MOST_PLACES:
+            raise refuse("BL0503", f"{total:,} places to watch, at most {MOST_PLACES:,}", place="program.bin:spaces")
         self.writer = np.full(total, -1, np.int16)
         self.written_at = np.zeros(total, np.int32)
         for direction, space, address, size in program.ports:
