@@ -23,6 +23,7 @@ from bitline.ir.loops import (
     Step,
     Tell,
     Write,
+    join_runs,
 )
 from bitline.ir.program import (
     UNITS,
@@ -126,17 +127,6 @@ def _address(affine: Affine, levels: tuple[str, ...]) -> Address:
 def _operand(access: Access, levels: tuple[str, ...], tables: Tables) -> Operand:
     runs = tables.runs.setdefault(join_runs(access.runs), len(tables.runs))
     return Operand(space=tables.space(access.space), address=_address(access.at, levels), runs=runs)
-
-
-def join_runs(runs: Runs) -> Runs:
-    """The same bytes in the same order with neighbouring runs joined."""
-    joined: list[tuple[int, int]] = []
-    for offset, length in runs:
-        if joined and sum(joined[-1]) == offset:
-            joined[-1] = (joined[-1][0], joined[-1][1] + length)
-        elif length:
-            joined.append((offset, length))
-    return tuple(joined)
 
 
 def _instruction(action: Action, levels: tuple[str, ...], tables: Tables) -> Instruction:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from bitline.codegen.context import BARRIER, Context, Placed, Ring, Terms, unit_terms
 from bitline.core.diagnostics import NoMatch
 from bitline.ir.boxes import AxisTiles, Taps, Walk, axis_tiles, read_taps, read_walks
-from bitline.ir.kernels import LIMITS, Add, ArrayMath, Kernel, MatMul, Pool, Softmax, Table
+from bitline.ir.kernels import LIMITS, Add, ArrayMath, Kernel, MatMul, Move, Pool, Softmax, Table
 from bitline.ir.loops import (
     Access,
     Affine,
@@ -35,6 +35,7 @@ from bitline.ir.loops import (
     Step,
     Tell,
     Write,
+    join_runs,
 )
 from bitline.ir.program import MathOp, PostOp, Runs, Unit
 from bitline.ir.schedule import Job
@@ -688,6 +689,31 @@ def _flat_nest(kernel: Add | Table | Softmax, context: Context) -> list[Statemen
     return found
 
 
+def _move_nest(kernel: Move, context: Context) -> list[Statement]:
+    """Copies from memory to memory: one stored row of the result at a time, dealt out to the cores."""
+    x, y = context.reads[0], context.writes
+    indices = kernel.read.evaluate().reshape(-1)
+    found: list[Statement] = []
+    for job in context.schedule.jobs:
+        for unit in range(job.units):
+            start = job.strips[0].col + unit * job.unit_cols
+            part = indices[start : start + job.cols]
+            inside = np.flatnonzero(part >= 0)
+            actions: list[Statement] = []
+            if inside.size < part.size:
+                outside = tuple((int(i), 1) for i in np.flatnonzero(part < 0))
+                fill = Set(dst=y.access(start, (), outside), value=x.tensor.zero_point & 0xFF)
+                actions.append(Do(unit="dma_out", action=fill))
+            if inside.size:
+                src = tuple((int(i), 1) for i in part[inside])
+                dst = tuple((int(i), 1) for i in inside)
+                copy = Copy(src=x.access(0, (), join_runs(src)), dst=y.access(start, (), join_runs(dst)))
+                actions.append(Do(unit="dma_out", action=copy))
+            core = job.first_core + unit % job.cores
+            found.append(On(first=core, last=core + 1, body=tuple(actions)))
+    return found
+
+
 def kernel_nest(kernel: Kernel, context: Context, *, cores: int, first: bool, last: bool) -> Nest:
     """The whole nest of a kernel: wait until every core has finished the kernel before, work, tell the others."""
     peers = Affine(base=1, terms=(("peer", 1),))
@@ -707,8 +733,8 @@ def kernel_nest(kernel: Kernel, context: Context, *, cores: int, first: bool, la
             work = _pool_nest(kernel, context)
         case Add() | Table() | Softmax():
             work = _flat_nest(kernel, context)
-        case _:
-            raise AssertionError(f"no code is generated for {kernel.kind} yet")
+        case Move():
+            work = _move_nest(kernel, context)
     after: list[Statement] = []
     if not last:
         tell = Do(unit="dma_out", action=Tell(channel=BARRIER, peer=peers))

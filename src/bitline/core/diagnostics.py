@@ -38,6 +38,7 @@ CODES: Final[dict[str, str]] = {
     "BL0502": "schedule check failed",
     "BL0503": "program check failed",
     "BL0504": "numbers differ",
+    "BL0505": "files of a package disagree",
     "BL0901": "internal error",
 }
 

@@ -244,14 +244,14 @@ def windows(view: IndexMap, axes: Sequence[int], slides: Sequence[Window]) -> In
         step = vectors[moving[0]] if moving else (0,) * len(view.source)
         extent = view.shape[dim]
         reach = slide.stride * (slide.out - 1) + slide.dilation * (slide.taps - 1) - slide.pad_before
+        if not moving:  # a dimension of one element slides along a stored axis of one element, in order
+            free = next((a for a, s in enumerate(view.source) if s == 1 and a not in used), None)
+            if free is not None:
+                used.add(free)
+                step = tuple(int(a == free) for a in range(len(view.source)))
         if slide.pad_before or reach >= extent:
-            if not moving:
-                free = (a for a, s in enumerate(view.source) if s == 1 and a not in used)
-                axis = next(free, None)
-                if axis is None:
-                    return NoMatch(why=f"dimension {dim} is padded but has no stored axis of its own")
-                used.add(axis)
-                step = tuple(int(a == axis) for a in range(len(view.source)))
+            if not any(step):
+                return NoMatch(why=f"dimension {dim} is padded but has no stored axis of its own")
             axis = step.index(1) if sorted(step) == [0] * (len(step) - 1) + [1] else None
             if axis is None or view.source[axis] != extent or offsets[axis] != 0:
                 return NoMatch(why=f"dimension {dim} is padded but is only a part of what is stored")
@@ -276,3 +276,14 @@ def join_dims(view: IndexMap, groups: Sequence[Sequence[int]]) -> IndexMap:
     missing = [i for i, group in enumerate(groups) if not group]
     assert not missing, f"empty groups {missing}"
     return _with_digits(view, order, dims)
+
+
+def lead(view: IndexMap, count: int) -> IndexMap:
+    """The same map with `count` dimensions of extent 1 in front."""
+    return IndexMap(
+        source=view.source,
+        dims=(*(((1,),) * count), *view.dims),
+        coordinates=tuple(
+            Coordinate(offset=c.offset, coefficients=((0,) * count + c.coefficients)) for c in view.coordinates
+        ),
+    )

@@ -26,7 +26,8 @@ BYTES: dict[str, int] = {"u8": 1, "s8": 1, "s32": 4}
 class Tensor:
     """A stored tensor: real value = scale * (integer - zero_point).
 
-    `onnx` is the tensor of the QDQ model that it equals; `view` takes an index of that one to the stored one.
+    `onnx` is the tensor of the QDQ model that it equals; `view` takes an index of that one to the stored one. A copy
+    that a `Move` makes equals none: "".
     """
 
     name: str

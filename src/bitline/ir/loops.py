@@ -133,6 +133,17 @@ Statement = For | On | Do
 Nest = tuple[Statement, ...]
 
 
+def join_runs(runs: Runs) -> Runs:
+    """The same bytes in the same order with neighbouring runs joined."""
+    joined: list[tuple[int, int]] = []
+    for offset, length in runs:
+        if joined and sum(joined[-1]) == offset:
+            joined[-1] = (joined[-1][0], joined[-1][1] + length)
+        elif length:
+            joined.append((offset, length))
+    return tuple(joined)
+
+
 def _affine_text(affine: Affine) -> str:
     inner = " + ".join([*(f"{s}*{v}" for v, s in affine.terms), *([str(affine.phase)] if affine.phase else [])]) or "0"
     ring = f"({inner}) % {affine.modulus}" if affine.modulus else inner

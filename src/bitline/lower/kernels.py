@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from bitline.core.diagnostics import NoMatch
+from bitline.core.diagnostics import NoMatch, Refusal
 from bitline.ir import index_map
+from bitline.ir.boxes import read_taps, read_walks
 from bitline.ir.index_map import Coordinate, IndexMap, Window, identity
 from bitline.ir.kernels import (
     LIMITS,
@@ -21,6 +22,7 @@ from bitline.ir.kernels import (
     Kernel,
     MatMul,
     Matrix,
+    Move,
     Network,
     Pool,
     Port,
@@ -40,8 +42,13 @@ MakeMath = Callable[[int, int, int, bool], ArrayMath]
 UnaryTable = Callable[[onnx.NodeProto, npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 """Evaluates one unary float operator on a vector."""
 
+Build = Callable[[onnx.NodeProto, tuple[str, ...], Tensor, int, int], None]
+"""Makes the kernel of one operator: node, names, output tensor, clamp."""
+
 VIEWS = {"Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Identity"}
 DOUBLE_BITS = 53
+MOST_SOFTMAX_BITS = 20
+"""So that 2 * 2^24 * 2^(16 + 20), the largest numerator of a softmax, stays inside 64 bits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,10 +59,15 @@ class Lowered:
     constants: Constants
 
 
-def stored_shape(shape: tuple[int, ...]) -> tuple[tuple[int, int, int], tuple[int, ...]]:
-    """((H, W, C), order): how an ONNX tensor of batch 1 is stored, and which ONNX axes make H, W, C."""
+def stored_shape(shape: tuple[int, ...], line: bool = False) -> tuple[tuple[int, int, int], tuple[int, ...]]:
+    """((H, W, C), order): how an ONNX tensor of batch 1 is stored, and which ONNX axes make H, W, C.
+
+    Of three axes the last makes C, as in the rows of a matrix; the second in a `line`, which a 1-D Conv reads.
+    """
     body = shape[1:]
     match len(body):
+        case 2 if line:
+            return (1, body[1], body[0]), (2, 1)
         case 0:
             return (1, 1, 1), ()
         case 1:
@@ -67,9 +79,9 @@ def stored_shape(shape: tuple[int, ...]) -> tuple[tuple[int, int, int], tuple[in
             return (prod(rest[:-1]), rest[-1], channels), (*range(2, len(shape)), 1)
 
 
-def stored_view(shape: tuple[int, ...]) -> tuple[tuple[int, int, int], IndexMap]:
+def stored_view(shape: tuple[int, ...], line: bool = False) -> tuple[tuple[int, int, int], IndexMap]:
     """(stored shape, view of the ONNX shape on it) for a tensor that nothing has laid out yet."""
-    stored, order = stored_shape(shape)
+    stored, order = stored_shape(shape, line)
     flat = identity(stored)
     axes = [shape[axis] for axis in order]
     inner = index_map.reshape(flat, [1, *axes])
@@ -87,6 +99,7 @@ class _Lowering:
         self.constants: Constants = {}
         self.values: dict[str, Value] = {}
         self.quantised: dict[str, Value] = {}
+        self.refused: set[str] = set()
 
     # -- the walk -------------------------------------------------------------------------------------------------
 
@@ -94,8 +107,12 @@ class _Lowering:
         graph = self.graph
         for node in graph.proto.graph.node:
             match node.op_type:
+                case _ if not self.refused.isdisjoint(node.input):
+                    self.refused.update(node.output)  # one problem is told once, where it is
                 case "QuantizeLinear":
                     self._quantise(node)
+                    if node.output[0] not in self.quantised:
+                        self.refused.add(node.output[0])
                 case "DequantizeLinear":
                     if node.input[0] in self.quantised:
                         self._dequantise(node)
@@ -132,8 +149,8 @@ class _Lowering:
                 "BL0302", node, f"has shape {list(shape)}: the first axis must be 1", "export the model with batch 1"
             )
             return
-        stored, view = stored_view(shape)
         name = node.output[0]
+        stored, view = stored_view(shape, graph.convolved(name))
         tensor = Tensor(
             name=name, shape=stored, dtype=dtype, scale=float(scale[0]), zero_point=int(zero[0]), onnx=name, view=view
         )
@@ -164,9 +181,43 @@ class _Lowering:
         else:
             view = index_map.reshape(value.view, shape)
         if isinstance(view, NoMatch):
-            self.graph.problem("BL0302", node, f"cannot be read in place: {view.why}", "remove it from the model")
-            return
+            value = self._flattened(node, value)
+            view = index_map.reshape(value.view, shape)
+            assert isinstance(view, IndexMap), view
         self.values[node.output[0]] = Value(tensor=value.tensor, view=view)
+
+    def _flattened(self, node: onnx.NodeProto, value: Value) -> Value:
+        """A copy in the order of the ONNX tensor, for a reshape that splits what is stored across."""
+        size = prod(value.view.shape)
+        read = index_map.join_dims(value.view, [list(range(len(value.view.dims)))])
+        view = index_map.reshape(identity((1, 1, size)), value.view.shape)
+        assert isinstance(view, IndexMap), view
+        return self._copied(node, value, index_map.lead(read, 2), view)
+
+    def _moved(self, node: onnx.NodeProto, place: int) -> bool:
+        """Copy an operand into the plain stored form (`Move`), so that it can be read; False if it lies so already."""
+        value = self.values[node.input[place]]
+        shape = value.view.shape
+        stored, plain = stored_view(shape)
+        held = self.tensors[value.tensor].shape
+        if held == stored and index_map.merge_digits(plain) == index_map.merge_digits(value.view):
+            return False
+        body = len(shape) - 1
+        groups = {0: [[0]], 1: [[0], [1]], 2: [[0], [1], [2]]}.get(body, [[0, *range(2, body)], [body], [1]])
+        read = index_map.join_dims(value.view, groups)
+        self.values[node.input[place]] = self._copied(node, value, index_map.lead(read, 3 - len(groups)), plain)
+        return True
+
+    def _copied(self, node: onnx.NodeProto, value: Value, read: IndexMap, view: IndexMap) -> Value:
+        """A `Move` kernel that stores what `read` says; `view` takes the ONNX index to the copy."""
+        x = self.tensors[value.tensor]
+        name = f"{x.name}.moved{len(self.kernels)}"
+        origin = node.name or node.output[0]
+        self.kernels.append(
+            Move(name=f"{origin}.move{len(self.kernels)}", nodes=(origin,), x=x.name, y=name, read=read)
+        )
+        self.tensors[name] = replace(x, name=name, shape=view.source, onnx="", view=identity(view.source))
+        return Value(tensor=name, view=view)
 
     def _output(self, name: str) -> None:
         value = self.values.get(name)
@@ -205,7 +256,7 @@ class _Lowering:
             bounds = self._bounds(made, y)
             if bounds is None:
                 return
-            low, high = max(low, bounds[0]), min(high, bounds[1])
+            low, high = (min(max(bound, low), high) for bound in bounds)  # the later clamp has the last word
             source = made.input[0]
         if source in self.values:
             self._copy(node, chain, self.values[source], y, low, high)
@@ -283,7 +334,7 @@ class _Lowering:
         codes = np.arange(smallest, largest + 1)
         target = np.rint((codes - x.zero_point) * x.scale / y.scale) + y.zero_point
         table = np.clip(target, low, high).astype(np.int64)
-        if x.dtype == y.dtype and (table == codes).all():
+        if (x.dtype, x.zero_point, x.scale) == (y.dtype, y.zero_point, y.scale) and (table == codes).all():
             self.quantised[y.name] = value
             return
         nodes = tuple(n.name or n.output[0] for n in reversed(chain)) or (node.name or node.output[0],)
@@ -302,12 +353,25 @@ class _Lowering:
         x = self.tensors[value.tensor]
         smallest, largest = LIMITS[x.dtype]
         reals = ((np.arange(smallest, largest + 1) - x.zero_point) * x.scale).astype(np.float32)
-        result = self.unary(node, reals)
-        if result.shape != reals.shape:
+        result = self._element_wise(node, reals)
+        if result is None:
             self._unsupported(node)
             return
-        table = np.clip(np.rint(result.astype(np.float64) / y.scale) + y.zero_point, low, high).astype(np.int64)
+        steps = np.nan_to_num(np.rint(result.astype(np.float64) / y.scale), nan=-np.inf, posinf=np.inf, neginf=-np.inf)
+        table = np.clip(steps + y.zero_point, low, high).astype(np.int64)
         self._add_table(value, table, nodes, y)
+
+    def _element_wise(self, node: onnx.NodeProto, reals: npt.NDArray[np.float32]) -> npt.NDArray[np.float32] | None:
+        """The operator on every real; None where a result depends on its place or on other elements (LogSoftmax)."""
+        even = np.where(np.arange(reals.size) % 2 == 0, reals, reals[0])
+        try:
+            result, backwards, half = (self.unary(node, values) for values in (reals, reals[::-1].copy(), even))
+        except Refusal:
+            return None
+        if not result.shape == backwards.shape == half.shape == reals.shape:
+            return None
+        alone = np.array_equal(result[::-1], backwards, equal_nan=True)
+        return result if alone and np.array_equal(result[::2], half[::2], equal_nan=True) else None
 
     # -- operators ------------------------------------------------------------------------------------------------
 
@@ -392,6 +456,9 @@ class _Lowering:
                     "BL0302", node, f"can reach {most}, beyond a 32-bit accumulator", "quantise with fewer bits"
                 )
                 return
+            if factor >= 1 << bits:
+                self._too_fine(node)
+                return
             parameters[channel, 1:] = fixed_point(float(factor), bits) if factor > 0 else (0, 0)
         self.constants[f"{name}.weights"] = weights.astype(np.int8)
         self.constants[f"{name}.parameters"] = parameters
@@ -410,6 +477,11 @@ class _Lowering:
         )
         self._finish(y, view)
 
+    def _too_fine(self, node: onnx.NodeProto) -> None:
+        self.graph.problem(
+            "BL0304", node, "has an output scale too far below that of its input", "quantise the model again"
+        )
+
     def _conv(self, node: onnx.NodeProto, nodes: tuple[str, ...], y: Tensor, low: int, high: int) -> None:
         value, weighted = self._operand(node, 0), self._weights(node, 0)
         if value is None or weighted is None:
@@ -425,9 +497,7 @@ class _Lowering:
         batch, _, *size = value.view.shape
         split = index_map.reshape(value.view, [batch, groups, channels // groups, *size])
         if isinstance(split, NoMatch):
-            self.graph.problem(
-                "BL0302", node, f"cannot read its input in place: {split.why}", "remove the reshape before it"
-            )
+            self._again(node, self._conv, nodes, y, low, high, split.why)
             return
         if spatial == 1:  # a line is an image of one row
             split = index_map.reshape(split, [batch, groups, per_group, 1, *size])
@@ -436,12 +506,13 @@ class _Lowering:
             weights = weights[:, :, None]
         window = index_map.windows(split, (3, 4), slides)
         if isinstance(window, NoMatch):
-            self.graph.problem(
-                "BL0302", node, f"cannot read its input in place: {window.why}", "remove the reshape before it"
-            )
+            self._again(node, self._conv, nodes, y, low, high, window.why)
             return
         # window dimensions: 0 oh, 1 ow, 2 kh, 3 kw, 4 batch, 5 group, 6 channel
         read = index_map.join_dims(window, [[0], [1], [4, 5, 2, 3, 6]])
+        if isinstance(walks := read_walks(read), NoMatch):
+            self._again(node, self._conv, nodes, y, low, high, walks.why)
+            return
         matrix = weights.reshape(groups, outs // groups, per_group, *weights.shape[2:])
         matrix = matrix.transpose(0, 3, 4, 2, 1).reshape(groups, -1, outs // groups)
         stored = replace(y, shape=(slides[0].out, slides[1].out, outs))
@@ -449,6 +520,15 @@ class _Lowering:
         view = index_map.reshape(image, self.graph.shapes[node.output[0]])
         assert isinstance(view, IndexMap), view
         self._matmul(node, nodes, self.tensors[value.tensor], stored, read, view, matrix, scales, low, high)
+
+    def _again(
+        self, node: onnx.NodeProto, build: Build, nodes: tuple[str, ...], y: Tensor, low: int, high: int, why: str
+    ) -> None:
+        """Try an operator once more on a plain copy of its input; if it lay plainly already, that is a problem."""
+        if self._moved(node, 0):
+            build(node, nodes, y, low, high)
+            return
+        self.graph.problem("BL0302", node, f"cannot read its input: {why}", "remove the transpose or reshape before it")
 
     def _slides(self, node: onnx.NodeProto, taps: list[int], outs: tuple[int, ...]) -> list[Window]:
         rank = len(taps)
@@ -474,21 +554,19 @@ class _Lowering:
             )
             return
         matrix = weights.T if transposed else weights
-        view = index_map.merge_digits(value.view)
-        rank = len(view.dims)
-        pixels = [(d, view.digits[d]) for dim in range(rank - 1) for d in index_map.digits_of(view, dim)]
-        pixels = [(d, extent) for d, extent in pixels if extent > 1]
-        if len(pixels) > 2:
-            self.graph.problem(
-                "BL0302", node, "reads rows that lie in more than two directions", "remove the transpose before it"
-            )
+        rank = len(value.view.dims)
+        view = index_map.merge_digits(index_map.join_dims(value.view, [list(range(rank - 1)), [rank - 1]]))
+        pixels = [d for d in index_map.digits_of(view, 0) if view.digits[d] > 1]
+        axes = [next(a for a, c in enumerate(view.coordinates) if c.coefficients[d]) for d in pixels]
+        if not set(axes) <= {0, 1} or len(set(axes)) != len(axes):
+            self._again(node, self._gemm, nodes, y, low, high, "its rows are no stored rows")
             return
-        inner = list(index_map.digits_of(view, rank - 1))
+        inner = list(index_map.digits_of(view, 1))
         extents = [view.digits[d] for d in inner]
         strides = view.digit_strides()
         order = sorted(range(len(inner)), key=lambda i: (-strides[inner[i]], i))
         rows = np.arange(prod(extents)).reshape(extents).transpose(order).reshape(-1)
-        lead = [None] * (2 - len(pixels)) + [d for d, _ in pixels]
+        lead = [dict(zip(axes, pixels, strict=True)).get(axis) for axis in (0, 1)]
         digits = [*lead, *(inner[i] for i in order)]
         shape = tuple(view.digits[d] if d is not None else 1 for d in lead)
         read = IndexMap(
@@ -501,9 +579,13 @@ class _Lowering:
                 for c in view.coordinates
             ),
         )
+        if isinstance(walks := read_walks(read), NoMatch):
+            self._again(node, self._gemm, nodes, y, low, high, walks.why)
+            return
         channels = matrix.shape[1]
         stored = replace(y, shape=(shape[0], shape[1], channels))
-        out = index_map.reshape(identity(stored.shape), self.graph.shapes[node.output[0]])
+        turned = index_map.transpose(identity(stored.shape), [1, 0, 2] if axes == [1, 0] else [0, 1, 2])
+        out = index_map.reshape(turned, self.graph.shapes[node.output[0]])
         assert isinstance(out, IndexMap), out
         self._matmul(node, nodes, self.tensors[value.tensor], stored, read, out, matrix[rows][None], scales, low, high)
 
@@ -512,13 +594,22 @@ class _Lowering:
         if left is None or right is None:
             return
         a, b = self.tensors[left.tensor], self.tensors[right.tensor]
-        if index_map.merge_digits(left.view) != index_map.merge_digits(right.view) or a.dtype != b.dtype:
+        alike = index_map.merge_digits(left.view) == index_map.merge_digits(right.view)
+        if not alike and left.view.shape == right.view.shape and a.dtype == b.dtype:
+            moved = [self._moved(node, place) for place in (0, 1)]
+            if any(moved):
+                self._add(node, nodes, y, low, high)
+                return
+        if not alike or a.dtype != b.dtype:
             self.graph.problem(
                 "BL0302",
                 node,
                 "adds tensors of different shapes, layouts or types",
                 "make both operands alike before adding",
             )
+            return
+        if max(a.scale, b.scale) >= y.scale * (1 << vector.ADD_MANTISSA_BITS):
+            self._too_fine(node)
             return
         mantissa_a, mantissa_b, shift = vector.add_scales(a.scale / y.scale, b.scale / y.scale)
         self.kernels.append(
@@ -556,11 +647,13 @@ class _Lowering:
             slides = self._slides(node, kernel, graph.shapes[node.output[0]][2:])
         window = index_map.windows(value.view, (2, 3), slides)
         if isinstance(window, NoMatch):
-            graph.problem(
-                "BL0302", node, f"cannot read its input in place: {window.why}", "remove the reshape before it"
-            )
+            self._again(node, self._pool, nodes, y, low, high, window.why)
             return
         read = index_map.join_dims(window, [[0], [1], [2, 3], [4, 5]])
+        if isinstance(walks := read_walks(read), NoMatch) or not _keeps_channels(read):
+            why = walks.why if isinstance(walks, NoMatch) else "its channels are mixed with other axes"
+            self._again(node, self._pool, nodes, y, low, high, why)
+            return
         op = "max" if "Max" in node.op_type else "mean"
         taps = slides[0].taps * slides[1].taps
         if op == "max" and (x.scale, x.zero_point, x.dtype) != (y.scale, y.zero_point, y.dtype):
@@ -568,11 +661,21 @@ class _Lowering:
                 "BL0302", node, "changes the scale of what it selects", "quantise its output with its input's scale"
             )
             return
+        if op == "mean" and x.scale >= y.scale * (1 << MANTISSA_BITS):
+            self._too_fine(node)
+            return
+        pads = ints_attribute(node, "pads", [0, 0, 0, 0])
+        if op == "mean" and int_attribute(node, "count_include_pad", 0) and _reaches_out(slides, shape[2:], pads[2:]):
+            graph.problem(
+                "BL0302", node, "counts padding and reaches beyond it (ceil_mode)", "export it with explicit padding"
+            )
+            return
         valid = op == "mean" and not whole and not int_attribute(node, "count_include_pad", 0)
         counts = range(1, taps + 1) if valid else [taps]
         scales = tuple(Scale(mantissa=m, shift=s) for m, s in (fixed_point(x.scale / y.scale / n) for n in counts))
         outs = (slides[0].out, slides[1].out, x.shape[2])
-        if op == "mean" and valid and not _reaches_out(slides, shape[2:]):
+        padded = any(slide.pad_before for slide in slides) or _reaches_out(slides, shape[2:])
+        if valid and not padded:
             valid, scales = False, scales[-1:]
         stored = replace(y, shape=(outs[0], outs[1], shape[1]))
         out = index_map.reshape(stored_view((1, shape[1], outs[0], outs[1]))[1], graph.shapes[node.output[0]])
@@ -613,9 +716,15 @@ class _Lowering:
             or (same != value.view and index_map.merge_digits(value.view) != same)
             or shape[-1] != x.shape[2]
         ):
+            if axis == len(shape) - 1 and len(shape) <= 3 and self._moved(node, 0):
+                self._softmax(node, nodes, y, low, high)
+                return
             self.graph.problem(
                 "BL0302", node, "does not run along the stored rows", "apply it to the last axis of [1, rows, classes]"
             )
+            return
+        if y.scale < 2.0**-MOST_SOFTMAX_BITS:
+            self._too_fine(node)
             return
         self.constants[f"{nodes[0]}.table"] = vector.softmax_table(x.scale)
         factor = round(2.0**vector.SOFTMAX_FRACTION_BITS / y.scale)
@@ -633,11 +742,19 @@ class _Lowering:
         self._finish(replace(y, shape=x.shape), value.view)
 
 
-def _reaches_out(slides: list[Window], sizes: tuple[int, ...]) -> bool:
-    """Whether any window touches padding."""
+def _keeps_channels(read: IndexMap) -> bool:
+    """Whether channel c of a pool's read map (its last dimension) is stored channel c, whatever the tap."""
+    taps, channels = read.shape[2:]
+    values = read_taps(read)
+    same = [(v.reshape(taps, channels) == v.reshape(taps, channels)[:, :1]).all() for v in (values.rows, values.cols)]
+    return bool(all(same) and (values.channels.reshape(taps, channels) == np.arange(channels)).all())
+
+
+def _reaches_out(slides: list[Window], sizes: tuple[int, ...], pads_after: Sequence[int] = (0, 0)) -> bool:
+    """Whether any window ends beyond the tensor and its padding."""
     return any(
-        s.pad_before or s.stride * (s.out - 1) + s.dilation * (s.taps - 1) - s.pad_before >= n
-        for s, n in zip(slides, sizes, strict=True)
+        s.stride * (s.out - 1) + s.dilation * (s.taps - 1) - s.pad_before >= size + after
+        for s, size, after in zip(slides, sizes, pads_after, strict=True)
     )
 
 

@@ -88,6 +88,12 @@ class QdqGraph:
         has_zero = len(node.input) > 2 and node.input[2] != ""
         return self.initializers[node.input[2]].dtype if has_zero else np.dtype(np.uint8)
 
+    def convolved(self, name: str) -> bool:
+        """Whether a Conv reads the quantised tensor `name`."""
+        nodes = self.proto.graph.node
+        real = {n.output[0] for n in nodes if n.op_type == "DequantizeLinear" and n.input[0] == name}
+        return any(n.op_type == "Conv" and n.input[0] in real for n in nodes)
+
 
 def attributes(node: onnx.NodeProto) -> Attributes:
     """Attributes by name, as numbers, strings or lists of integers."""

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from bitline.core.diagnostics import Diagnostic
 from bitline.engines.ort import Session, expose
-from bitline.ir.kernels import inputs_of
+from bitline.ir.kernels import Move, inputs_of
 from bitline.numerics.reference import evaluate, evaluate_kernel
 from bitline.numerics.stored import from_bytes, to_bytes
 from bitline.pipeline.contents import Contents, run_golden
@@ -107,14 +107,19 @@ def numeric_checks(contents: Contents, runner: Runner) -> tuple[Check, ...]:
 def qdq_tensors(contents: Contents, feeds: Mapping[str, Array], *, optimise: bool) -> dict[str, Ints]:
     """ONNX Runtime's own integers of every stored tensor for one sample, in stored form."""
     network = contents.network
-    names = [t.onnx for t in network.tensors]
+    names = [t.onnx for t in network.tensors if t.onnx]
     model = expose(contents.qdq, names)
     values = Session(model, optimise=optimise, place="model.onnx").run(dict(feeds), names)
     found: dict[str, Ints] = {}
     for tensor in network.tensors:
+        if not tensor.onnx:
+            continue
         stored = np.zeros(int(np.prod(tensor.shape)), np.int64)
         stored[tensor.view.evaluate().reshape(-1)] = values[tensor.onnx].astype(np.int64).reshape(-1)
         found[tensor.name] = stored.reshape(tensor.shape)
+    for kernel in network.kernels:  # copies that no ONNX tensor stands for
+        if isinstance(kernel, Move):
+            found[kernel.y] = evaluate_kernel(kernel, network, found, contents.constants)[0]
     return found
 
 

@@ -58,7 +58,7 @@ def plan(
                 jobs = (
                     resident_jobs(placed[number], buffers)
                     if number in placed
-                    else streamed_jobs(strips[number], buffers)
+                    else streamed_jobs(kernel, strips[number], buffers)
                 )
                 kernels.append(matmul_schedule(kernel, number, segment, jobs, buffers))
             case Pool():

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
+
 from bitline.core.diagnostics import NoMatch, Refusal, refuse
-from bitline.ir.boxes import Walk, read_taps, read_walks
-from bitline.ir.kernels import Kernel, MatMul, Pool, Softmax, Tensor
+from bitline.ir.boxes import Ints, Walk, read_taps, read_walks
+from bitline.ir.kernels import Kernel, MatMul, Move, Pool, Softmax, Tensor
 from bitline.ir.residency import Block
 from bitline.ir.schedule import Job, KernelSchedule, Piece, Strip
 
@@ -85,26 +87,50 @@ def _job(
     )
 
 
-def streamed_jobs(strips: Sequence[StripPlan], buffers: Buffers) -> tuple[Job, ...]:
+def streamed_jobs(kernel: MatMul, strips: Sequence[StripPlan], buffers: Buffers) -> tuple[Job, ...]:
     """Weights outside the pixel loop: units of neighbouring strips that fill half the arrays go round the cores."""
     height = len(strips[0].blocks)
     together = max(1, buffers.arrays // (2 * height))
     together = min(together, max(1, buffers.psum_bytes // (2 * 4 * PIXELS_WANTED * strips[0].cols)))
     alike = [s for s in strips if (s.cols, len(s.blocks)) == (strips[0].cols, height)]
     together = max(1, min(together, len(alike) // buffers.cores))
-    units = len(alike) // together
-    rounds, left = divmod(units, buffers.cores)
-    first = list(strips[:together])
+    channels = read_taps(kernel.read).channels
     jobs: list[Job] = []
-    if rounds:
-        jobs.append(_streamed(0, buffers.cores, rounds, first, buffers))
-    done = rounds * buffers.cores * together
-    if left:
-        jobs.append(_streamed(0, left, 1, strips[done : done + together], buffers))
-        done += left * together
-    if done < len(strips):
-        jobs.append(_streamed(left, left + 1, 1, strips[done:], buffers))
+    core = done = 0
+    while done < len(strips):
+        units = _like_first(kernel, channels, strips[done:], together)
+        rounds = units // buffers.cores if core == 0 else 0
+        last = buffers.cores if rounds else min(core + units, buffers.cores)
+        jobs.append(_streamed(core, last, max(1, rounds), strips[done : done + together], buffers))
+        done += max(1, rounds) * (last - core) * together
+        core = last % buffers.cores
     return tuple(jobs)
+
+
+def _like_first(kernel: MatMul, channels: Ints, strips: Sequence[StripPlan], together: int) -> int:
+    """How many units of `together` strips are the first one moved on: right by its columns, equally far in channels."""
+    first = strips[:together]
+    columns = sum(strip.cols for strip in first)
+    grouped, start = kernel.matrix.groups > 1, first[0].blocks[0].row_offset
+    units = 1
+    while (units + 1) * together <= len(strips):
+        moved = strips[units * together : (units + 1) * together]
+        down = units * columns // kernel.matrix.cols * kernel.matrix.rows if grouped else 0
+        expected = [
+            replace(b, row_offset=b.row_offset + down, col_offset=b.col_offset + units * columns)
+            for strip in first
+            for b in strip.blocks
+        ]
+        if expected != [b for strip in moved for b in strip.blocks]:
+            break
+        if grouped:
+            per_unit = columns // kernel.matrix.cols * kernel.matrix.rows
+            step = int(channels[start + per_unit] - channels[start])
+            rows = np.concatenate([np.arange(b.row_offset, b.row_offset + b.rows) for s in first for b in s.blocks])
+            if (channels[rows + down] != channels[rows] + units * step).any():
+                break
+        units += 1
+    return units
 
 
 def _streamed(first: int, last: int, rounds: int, strips: Sequence[StripPlan], buffers: Buffers) -> Job:
@@ -274,14 +300,17 @@ def flat_schedule(
     """Element by element over the stored bytes; a softmax takes one row at a time."""
     height, width, channels = y.shape
     total = height * width * channels
-    if isinstance(kernel, Softmax):
+    if isinstance(kernel, Move):
+        unit = width * channels  # memory to memory: no buffer is needed
+    elif isinstance(kernel, Softmax):
         unit = channels
         if unit * operands > buffers.input_bytes or unit > buffers.output_bytes:
             raise _too_large(kernel, f"a row of {unit:,} bytes")
     else:
         most = min(buffers.input_bytes // (2 * operands), buffers.output_bytes // 2)
         unit = _even(-(-total // buffers.cores), most) if total > buffers.cores else 1
-    slots = 2 if 2 * unit * operands <= buffers.input_bytes and 2 * unit <= buffers.output_bytes else 1
+    double = 2 * unit * operands <= buffers.input_bytes and 2 * unit <= buffers.output_bytes
+    slots = 2 if double and not isinstance(kernel, Move) else 1
     return KernelSchedule(
         kernel=number,
         segment=segment,
