@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from bitline.core.diagnostics import NoMatch, Refusal, refuse
-from bitline.ir.boxes import Ints, Walk, read_taps, read_walks
+from bitline.ir.boxes import Walk, read_walks, unit_channels
 from bitline.ir.kernels import Kernel, MatMul, Move, Pool, Softmax, Tensor
 from bitline.ir.residency import Block
 from bitline.ir.schedule import Job, KernelSchedule, Piece, Strip
@@ -159,22 +159,6 @@ def column_jobs(columns: int, width: int, cores: int) -> tuple[Job, ...]:
     if tail:
         jobs.append(job(left % cores, left % cores + 1, 1, done, tail))
     return tuple(jobs)
-
-
-def unit_channels(kernel: MatMul | Pool, job: Job) -> tuple[int, int, int]:
-    """(first stored channel, channels, channels on per unit) that a unit of the job reads."""
-    channels = read_taps(kernel.read).channels
-    if isinstance(kernel, Pool):
-        return job.strips[0].col, job.cols, job.unit_cols
-    if kernel.matrix.groups == 1:
-        return int(channels.min()), int(channels.max() - channels.min()) + 1, 0
-    rows = [(p.block.row_offset, p.block.row_offset + p.block.rows) for p in job.pieces]
-    part = channels[min(r[0] for r in rows) : max(r[1] for r in rows)]
-    low = int(part.min())
-    per_group = kernel.matrix.rows * (job.unit_cols // kernel.matrix.cols)
-    start = min(r[0] for r in rows)
-    step = int(channels[start + per_group] - channels[start]) if job.units > 1 else 0
-    return low, int(part.max()) - low + 1, step
 
 
 def _even(total: int, most: int) -> int:
