@@ -25,6 +25,7 @@ from bitline.pipeline import check, compile_model
 from bitline.pipeline import load as load_simplified
 from bitline.pipeline.check import Check, Exactness
 from bitline.pipeline.contents import Contents, open_contents, package_contents
+from bitline.pipeline.rebuild import rebuilt
 from bitline.quant.calibration import batches, checked, sample_count
 from bitline.quant.options import QuantOptions
 from bitline.report.figures import Json
@@ -123,6 +124,8 @@ class Package:
         found = list(check.structural_checks(self.contents))
         if not any(c.errors for c in found):
             found += check.numeric_checks(self.contents, self.runner)
+        if not any(c.errors for c in found):
+            found.append(rebuilt(self.contents))
         return Verified(checks=tuple(found))
 
     def run(self, feeds: Feeds, *, check_samples: int = 0, step: bool = False) -> RunResult:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -41,7 +41,7 @@ _AGAIN: Final = "compile the package again"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """What the package is: versions, how it was made, and the SHA-256 of every other file."""
+    """What the package is: versions, how it was made, the SHA-256 of every other file, and of itself."""
 
     format: int
     version: str
@@ -51,6 +51,11 @@ class Manifest:
     steps: tuple[str, ...]
     remarks: tuple[str, ...]
     files: dict[str, str]
+    seal: str = ""
+
+    def sealed(self) -> str:
+        """The text of `manifest.json`; its `seal` is the SHA-256 of the text with an empty seal."""
+        return to_json(replace(self, seal=sha256(to_json(replace(self, seal="")).encode())))
 
 
 def check_output(place: Path) -> None:
@@ -64,7 +69,7 @@ def write_package(place: Path, contents: Mapping[str, bytes], manifest: Manifest
     with folder_when_whole(place, marker=MANIFEST) as folder:
         for name in FILES:
             (folder / name).write_bytes(contents[name])
-        (folder / MANIFEST).write_text(to_json(manifest), encoding="utf-8")
+        (folder / MANIFEST).write_text(manifest.sealed(), encoding="utf-8")
 
 
 def read_package(place: Path) -> tuple[Manifest, dict[str, bytes]]:
@@ -93,6 +98,9 @@ def read_package(place: Path) -> tuple[Manifest, dict[str, bytes]]:
             place=str(place),
             help=_AGAIN,
         )
+    if raw != manifest.sealed().encode():
+        message = f"{MANIFEST} is not what was compiled: its own SHA-256 is another one"
+        raise refuse("BL0205", message, place=f"{place.name}/{MANIFEST}", help=_AGAIN)
     wrong: list[Diagnostic] = []
     contents: dict[str, bytes] = {}
     for name in FILES:

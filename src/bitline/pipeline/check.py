@@ -10,12 +10,14 @@ import numpy.typing as npt
 
 from bitline.core.diagnostics import Diagnostic
 from bitline.engines.ort import Session, expose
-from bitline.ir.kernels import Move, inputs_of
+from bitline.ir.kernels import MatMul, Move, inputs_of
 from bitline.numerics.reference import evaluate, evaluate_kernel
-from bitline.numerics.stored import from_bytes, to_bytes
+from bitline.numerics.stored import from_bytes, from_stored, to_bytes
 from bitline.pipeline.contents import Contents, run_golden
 from bitline.sim.runner import Runner
-from bitline.verify.numeric import Agreement, compare, must_equal
+from bitline.verify.network import verify_network
+from bitline.verify.numeric import Agreement, compare, must_be_near, must_equal
+from bitline.verify.package import Parts, verify_package
 from bitline.verify.program import verify_program
 from bitline.verify.residency import Geometry, verify_residency
 from bitline.verify.schedule import verify_schedule
@@ -45,8 +47,15 @@ class Exactness:
 
 
 def structural_checks(contents: Contents) -> tuple[Check, ...]:
-    """Placement, schedule, memory and program: nothing is executed on data."""
+    """Network, files against one another, placement, schedule, memory and program: nothing is executed on data."""
     network, chip = contents.network, contents.chip
+    described = Check(
+        name="network",
+        saw=f"{len(network.kernels)} kernels, {len(contents.constants)} constants",
+        errors=verify_network(network, contents.constants),
+    )
+    if described.errors:
+        return (described,)
     geometry = Geometry(
         cores=chip.cores.value,
         arrays_per_core=chip.array.per_core.value,
@@ -58,7 +67,22 @@ def structural_checks(contents: Contents) -> tuple[Check, ...]:
     sizes = {"shared": chip.memory.shared_bytes.value, "dram": chip.memory.dram_bytes.value}
     scheduled = verify_schedule(network, contents.schedule, sizes, chip.cores.value)
     proof = verify_program(contents.files["program.bin"])
+    parts = Parts(
+        network=network,
+        constants=contents.constants,
+        schedule=contents.schedule,
+        blocks=contents.blocks,
+        chip=chip,
+        program=contents.program,
+        array_maths=contents.array_maths,
+        tensors=contents.memory.tensors,
+        memory_bytes=contents.memory.memory_bytes,
+        golden=contents.golden,
+        files=contents.files,
+    )
     return (
+        described,
+        Check(name="files agree", saw=f"{len(contents.files)} files", errors=verify_package(parts)),
         Check(name="residency", saw=f"{len(contents.blocks):,} blocks, {len(cells):,} cells", errors=placed),
         Check(name="schedule", saw=f"{len(network.kernels)} kernels, {len(network.tensors)} tensors", errors=scheduled),
         Check(name="program", saw=f"{proof.executed:,} instructions ordered", errors=proof.errors),
@@ -97,11 +121,25 @@ def numeric_checks(contents: Contents, runner: Runner) -> tuple[Check, ...]:
     exact = exactness(contents, runner, inputs)
     again = compare(stored, run_golden(contents.files["golden.onnx"], inputs, optimise=False))
     saw = f"{exact.samples} samples, {exact.against_reference.values:,} values"
+    forced = against_model(contents, {name: values[:1] for name, values in inputs.items()})
     return (
         Check(name="simulator = reference", saw=saw, errors=must_equal("the reference", exact.against_reference)),
         Check(name="simulator = golden", saw=saw, errors=must_equal("golden.onnx", exact.against_golden)),
         Check(name="golden = stored outputs", saw=f"{again.values:,} values", errors=must_equal("golden.npz", again)),
+        forced,
     )
+
+
+def against_model(contents: Contents, inputs: Mapping[str, Array]) -> Check:
+    """One stored sample through `model.onnx`, every kernel fed its tensors: at most one step away."""
+    network, name = contents.network, "kernels = model.onnx"
+    if not all(k.math.lossless for k in network.kernels if isinstance(k, MatMul)):
+        return Check(name=name, saw="skipped: converters clip, model.onnx does not", errors=())
+    ports = [port for port in network.ports if port.direction == "input"]
+    feeds = {port.name: from_stored(inputs[port.tensor], port, network.tensor(port.tensor)) for port in ports}
+    agreement = teacher_forced(contents, feeds)
+    saw = f"{agreement.values:,} values, {100 * agreement.equal_share:.3f} % equal, the others one step off"
+    return Check(name=name, saw=saw, errors=must_be_near("model.onnx", agreement))
 
 
 def qdq_tensors(contents: Contents, feeds: Mapping[str, Array], *, optimise: bool) -> dict[str, Ints]:

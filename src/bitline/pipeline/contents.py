@@ -244,6 +244,10 @@ class Contents:
         return from_json(Memory, self.files["memory.json"], place="memory.json")
 
     @cached_property
+    def array_maths(self) -> dict[str, ArrayMath]:
+        return from_json(ArrayMaths, self.files["array_math.json"], place="array_math.json").matrices
+
+    @cached_property
     def chip(self) -> Chip:
         return from_json(Chip, self.files["target.json"], place="target.json")
 

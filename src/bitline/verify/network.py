@@ -30,7 +30,7 @@ TABLE_ENTRIES: Final = 256
 
 
 def verify_network(network: Network, constants: Constants) -> tuple[Diagnostic, ...]:
-    """What is wrong with a network (BL0505): names, shapes of tensors, maps and constants. Empty where kernels can run."""
+    """What is wrong with a network (BL0505): names, shapes, maps, constants. Empty where kernels can run."""
     found = [*_tensors(network), *_order(network)]
     if not found:
         tensors = {tensor.name: tensor for tensor in network.tensors}

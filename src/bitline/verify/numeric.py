@@ -66,3 +66,15 @@ def must_equal(name: str, agreement: Agreement) -> tuple[Diagnostic, ...]:
             code="BL0504", message=message, place="program.bin", help="this is a bug of bitline: please report it"
         ),
     )
+
+
+def must_be_near(name: str, agreement: Agreement) -> tuple[Diagnostic, ...]:
+    """A finding where integers are more than one step apart."""
+    if agreement.within_one == agreement.values:
+        return ()
+    message = (
+        f"{agreement.values - agreement.within_one:,} of {agreement.values:,} values are more than one step from "
+        f"{name}, by up to {agreement.largest_difference}"
+    )
+    way_out = "compile the package again; if nobody changed it, this is a bug of bitline"
+    return (Diagnostic(code="BL0504", message=message, place="kernels.json", help=way_out),)
