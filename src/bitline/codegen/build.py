@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from bitline.codegen.context import BARRIER, TOKENS, Context, Placed
 from bitline.codegen.emit import Tables, emit_queues
-from bitline.codegen.nest import PARAMETER_BYTES, kernel_nest, setup_nest
+from bitline.codegen.matmul import PARAMETER_BYTES, setup_nest
+from bitline.codegen.nest import kernel_nest
 from bitline.ir.kernels import Add, Constants, Kernel, MatMul, Move, Network, Pool, Softmax, Table, inputs_of
 from bitline.ir.loops import Nest
 from bitline.ir.program import Program, ProgramPort, Space

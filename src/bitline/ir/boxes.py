@@ -9,6 +9,8 @@ import numpy.typing as npt
 
 from bitline.core.diagnostics import NoMatch
 from bitline.ir.index_map import IndexMap
+from bitline.ir.kernels import MatMul, Pool
+from bitline.ir.schedule import Job
 
 Ints = npt.NDArray[np.int64]
 
@@ -104,3 +106,19 @@ def axis_tiles(outputs: int, tile: int, walk: Walk, extent: int) -> tuple[AxisTi
         else:
             classes.append(one)
     return tuple(classes)
+
+
+def unit_channels(kernel: MatMul | Pool, job: Job) -> tuple[int, int, int]:
+    """(first stored channel, channels, channels on per unit) that a unit of the job reads."""
+    channels = read_taps(kernel.read).channels
+    if isinstance(kernel, Pool):
+        return job.strips[0].col, job.cols, job.unit_cols
+    if kernel.matrix.groups == 1:
+        return int(channels.min()), int(channels.max() - channels.min()) + 1, 0
+    rows = [(p.block.row_offset, p.block.row_offset + p.block.rows) for p in job.pieces]
+    part = channels[min(r[0] for r in rows) : max(r[1] for r in rows)]
+    low = int(part.min())
+    per_group = kernel.matrix.rows * (job.unit_cols // kernel.matrix.cols)
+    start = min(r[0] for r in rows)
+    step = int(channels[start + per_group] - channels[start]) if job.units > 1 else 0
+    return low, int(part.max()) - low + 1, step

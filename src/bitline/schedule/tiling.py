@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from bitline.core.diagnostics import NoMatch, Refusal, refuse
-from bitline.ir.boxes import Walk, read_walks, unit_channels
+from bitline.ir.boxes import Ints, Walk, read_taps, read_walks, unit_channels
 from bitline.ir.kernels import Kernel, MatMul, Move, Pool, Softmax, Tensor
 from bitline.ir.residency import Block
 from bitline.ir.schedule import Job, KernelSchedule, Piece, Strip
