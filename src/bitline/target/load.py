@@ -136,11 +136,12 @@ def _override(tree: dict[str, Tree], places: Places, overrides: Iterable[str]) -
 
 
 def _follow_rows(tree: dict[str, Tree], places: Places, old_rows: Tree) -> None:
-    """Rows that all work together keep doing so when their number changes, and no group exceeds its array."""
+    """No group exceeds its array. A digital array sums all its rows; a converter is made for so many rows and no more."""
     rows, group = _value(tree, "array", "rows"), _value(tree, "array", "group_rows")
     if not isinstance(rows, int) or not isinstance(group, int) or rows < 1:
         return
-    if rows < group or group == old_rows:
+    digital = _value(tree, "adc", "bits") == 0
+    if rows < group or (digital and group == old_rows):
         _put(tree, "array.group_rows", rows, f"follows array.rows, which was set by the user (was {group})")
         places["array", "group_rows"] = places["array", "rows"]
 
