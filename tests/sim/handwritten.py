@@ -1,7 +1,7 @@
 """One double-buffered convolution written by hand: 28x28, 128 -> 256, 3x3, pad 1, on 4 cores of 9 arrays of 64x64.
 
-Core c computes output channels 64c..64c+63, one output row at a time. Its 18 blocks of 64 rows do not fit into 9 arrays:
-they pass through three slots of three arrays each, the next slot being written while another one computes. Input rows,
+Core c computes output channels 64c..64c+63, one output row at a time. Its 18 blocks of 64 rows do not fit into 9
+arrays: they pass through three slots of three arrays each, the next slot being written while another one computes. Input rows,
 partial sums and outputs have two slots each. Nothing here uses the code generator.
 """
 
@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitline.ir.program import (
+    UNITS,
     Address,
     Dma,
     End,
@@ -77,7 +78,8 @@ def conv_layer(seed: int = 0) -> Layer:
         return runs.index(parts)
 
     def at(space: int, base: int, strides: tuple[int, ...], what: int, phase: int = 0, modulus: int = 0) -> Operand:
-        return Operand(space=space, address=Address(base=base, strides=strides, phase=phase, modulus=modulus), runs=what)
+        address = Address(base=base, strides=strides, phase=phase, modulus=modulus)
+        return Operand(space=space, address=address, runs=what)
 
     whole, inner = run((0, SIZE * IN)), SIZE * IN
     sides = [(r * LINE + s, IN) for r in range(3) for s in (0, LINE - IN)]
@@ -241,13 +243,7 @@ def conv_layer(seed: int = 0) -> Layer:
         setup=(),
         main=tuple(
             Queue(unit=unit, code=tuple(code), kernels=(0,) * len(code))
-            for unit, code in (
-                ("dma_in", dma_in),
-                ("write", write),
-                ("mvm", mvm),
-                ("vector", vector),
-                ("dma_out", dma_out),
-            )
+            for unit, code in zip(UNITS, (dma_in, write, mvm, vector, dma_out), strict=True)
         ),
     )
     constants = {"weights": blocks.tobytes(), "const": stored.tobytes()}
@@ -262,5 +258,3 @@ def plain_convolution(layer: Layer, x: npt.NDArray[np.uint8]) -> npt.NDArray[np.
     acc = (columns - ZERO_X).reshape(-1, 9 * IN) @ layer.weights.astype(np.float64) + layer.parameters[:, 0]
     scaled = np.rint(acc * np.ldexp(layer.parameters[:, 1].astype(np.float64), -layer.parameters[:, 2]))
     return np.clip(scaled + layer.zero_y, 0, 255).astype(np.uint8).reshape(SIZE, SIZE, OUT)
-
-

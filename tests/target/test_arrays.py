@@ -15,7 +15,8 @@ RERAM, SRAM = load_target("reram-tile"), load_target("sram-dcim")
 def test_reram_is_offset_binary_and_lossless() -> None:
     math = array_math(RERAM, rows=576, cols=64, groups=1, signed_input=True)
     assert (math.weight_offset, math.input_offset, math.slices, math.group_rows) == (128, 128, 4, 64)
-    assert math.lossless and math.bundle == 1
+    assert math.lossless
+    assert math.bundle == 1
 
 
 def test_unsigned_inputs_need_no_offset() -> None:

@@ -98,7 +98,8 @@ def test_a_missing_key_is_explained(tmp_path: Path) -> None:
     target = written(tmp_path, text)
     (found,) = refused(target)
     assert found.message == "dma.setup_ns is missing"
-    assert found.place.startswith(f"{target}:") and found.place.endswith(":dma")
+    assert found.place.startswith(f"{target}:")
+    assert found.place.endswith(":dma")
     assert "start-up of one transaction" in found.help
 
 
@@ -222,21 +223,24 @@ ALPHABET = string.ascii_lowercase + "{}[]:,&*!|>-#\"' \n\t0123456789_."
 def test_any_text_gives_a_chip_or_a_refusal(tmp_path: Path, text: str, line: int) -> None:
     lines = RERAM.splitlines()
     lines.insert(line, text)
+    codes: set[str] = set()
+    chip: Chip | None = None
     try:
         chip = load_target(written(tmp_path, "\n".join(lines)))
     except Refusal as refusal:
-        assert all(d.code in ("BL0102", "BL0103", "BL0201") for d in refusal.diagnostics)
-    else:
-        assert isinstance(chip, Chip)
+        codes = {d.code for d in refusal.diagnostics}
+    assert codes <= {"BL0102", "BL0103", "BL0201"}
+    assert (chip is None) == bool(codes)
 
 
 @settings(deadline=None, max_examples=60)
 @given(key=st.sampled_from(KEYS), value=st.text(string.printable, max_size=8))
 def test_any_override_gives_a_chip_or_a_refusal(key: str, value: str) -> None:
+    codes: set[str] = set()
+    source = ""
     try:
-        chip = load_target("reram-tile", [f"{key}={value}"])
+        found = entry(load_target("reram-tile", [f"{key}={value}"]), key)
+        source = found.source if found is not None else ""
     except Refusal as refusal:
-        assert all(d.code == "BL0101" for d in refusal.diagnostics)
-    else:
-        found = entry(chip, key)
-        assert found is not None and found.source == "set by the user"
+        codes = {d.code for d in refusal.diagnostics}
+    assert (codes, source) in (({"BL0101"}, ""), (set(), "set by the user"))

@@ -136,7 +136,7 @@ def _override(tree: dict[str, Tree], places: Places, overrides: Iterable[str]) -
 
 
 def _follow_rows(tree: dict[str, Tree], places: Places, old_rows: Tree) -> None:
-    """No group exceeds its array. A digital array sums all its rows; a converter is made for so many rows and no more."""
+    """No group exceeds its array. A digital array sums all its rows, a converter is made for so many and no more."""
     rows, group = _value(tree, "array", "rows"), _value(tree, "array", "group_rows")
     if not isinstance(rows, int) or not isinstance(group, int) or rows < 1:
         return
