@@ -17,7 +17,7 @@ from bitline.pipeline.contents import Contents, run_golden
 from bitline.sim.runner import Runner
 from bitline.verify.network import verify_network
 from bitline.verify.numeric import Agreement, compare, must_be_near, must_equal
-from bitline.verify.package import Parts, verify_package
+from bitline.verify.package import Parts, verify_listing, verify_package
 from bitline.verify.program import verify_program
 from bitline.verify.residency import Geometry, verify_residency
 from bitline.verify.schedule import verify_schedule
@@ -80,9 +80,12 @@ def structural_checks(contents: Contents) -> tuple[Check, ...]:
         golden=contents.golden,
         files=contents.files,
     )
+    agreeing = verify_package(parts)
+    if not proof.errors:
+        agreeing += verify_listing(contents.program, contents.files["program.asm"])
     return (
         described,
-        Check(name="files agree", saw=f"{len(contents.files)} files", errors=verify_package(parts)),
+        Check(name="files agree", saw=f"{len(contents.files)} files", errors=agreeing),
         Check(name="residency", saw=f"{len(contents.blocks):,} blocks, {len(cells):,} cells", errors=placed),
         Check(name="schedule", saw=f"{len(network.kernels)} kernels, {len(network.tensors)} tensors", errors=scheduled),
         Check(name="program", saw=f"{proof.executed:,} instructions ordered", errors=proof.errors),

@@ -1,4 +1,4 @@
-"""A package made once more from what it was made of: `model.onnx`, `target.json`, `placement.json`, `schedule.json`.
+"""A package made once more from what it was made of: `model.onnx`, `target.json`, `schedule.json`.
 
 The compiler checks nothing here, it only repeats itself: whatever somebody changed in a package without changing what
 the other checks can see, a bias by one or a line of the report, shows as a file that comes out differently.
@@ -16,7 +16,7 @@ from bitline.lower.golden import golden_model
 from bitline.pipeline.check import Check
 from bitline.pipeline.compile import Compiled, Quantised, make_program, to_kernels
 from bitline.pipeline.contents import Contents, package_contents
-from bitline.schedule.plan import Planned
+from bitline.schedule.plan import Planned, block_residencies
 from bitline.sim import timing
 
 NAME = "compiled again, same bytes"
@@ -34,7 +34,7 @@ def rebuilt(contents: Contents) -> Check:
     errors = tuple(
         Diagnostic(
             code="BL0505",
-            message="not what model.onnx, target.json, placement.json and schedule.json give",
+            message="not what model.onnx, target.json and schedule.json give",
             place=name,
             help="compile the package again",
         )
@@ -49,7 +49,7 @@ def _again(contents: Contents) -> dict[str, bytes]:
     user_file = Path(contents.network.name)
     model = Model(proto=contents.qdq, name=manifest.model, path=user_file, remarks=manifest.remarks)
     lowered = to_kernels(model, chip)
-    planned = Planned(schedule=contents.schedule, blocks=contents.blocks)
+    planned = Planned(schedule=contents.schedule, blocks=block_residencies(lowered.network, contents.schedule))
     built = make_program(lowered, planned, chip)
     compiled = Compiled(
         quantised=Quantised(model=model, steps=manifest.steps, sqnr_db=None),

@@ -59,12 +59,24 @@ def verify_package(parts: Parts) -> tuple[Diagnostic, ...]:
         _machine(parts),
         _spaces(parts),
         _ports(parts),
-        _listing(parts),
         _parameters(parts),
         _golden(parts),
         _provenance(parts),
     )
     return tuple([error for kind in kinds for error in islice(kind, OF_ONE_KIND)][:FINDINGS])
+
+
+def verify_listing(program: Program, listing: bytes) -> tuple[Diagnostic, ...]:
+    """Whether `program.asm` prints a program (BL0505); `verify_program` found nothing wrong with it before."""
+    printed = text.disassemble(program).splitlines()
+    listed = listing.decode(errors="replace").splitlines()
+    difference = _first_difference(listed, printed)
+    if difference is None:
+        return ()
+    place, line, instruction = difference
+    shown = (instruction or "the end").strip()
+    message = f"program.bin has {shown[:100]!r}, not {(line or '').strip()[:100]!r}"
+    return (_error(f"program.asm:{place + 1}", message),)
 
 
 def _error(file: str, message: str) -> Diagnostic:
@@ -122,13 +134,17 @@ def _placement_table(parts: Parts) -> Iterator[Diagnostic]:
         yield _error("placement.csv", f"unreadable: {error}")
         return
     expected = [line(item) for item in parts.blocks]
-    listed = sorted(sorted(row.items(), key=str) for row in table)
-    needed = sorted(sorted(row.items(), key=str) for row in expected)
+    listed, needed = (sorted(map(_cells, rows)) for rows in (table, expected))
     difference = _first_difference(listed, needed)
     if difference is not None:
         _, one, other = difference
-        index = dict(one or other or ()).get("index", "?")
-        yield _error("placement.csv", f"the line of block {index} is not what placement.json says")
+        index = next((cell for cell in one or other or () if cell.startswith("index=")), "index=?")
+        yield _error("placement.csv", f"the line with {index} is not what placement.json says")
+
+
+def _cells(row: Mapping[str, str]) -> tuple[str, ...]:
+    """A line of a table as words, whatever stands in it."""
+    return tuple(sorted(f"{key}={value}" for key, value in row.items()))
 
 
 def _machine(parts: Parts) -> Iterator[Diagnostic]:
@@ -179,16 +195,6 @@ def _ports(parts: Parts) -> Iterator[Diagnostic]:
         yield _error(f"program.bin:port {port[0]}", "kernels.json and schedule.json have another place for it")
     if len(parts.program.ports) != len(parts.network.ports) and needed == found:
         yield _error("program.bin:ports", "an input or output stands there twice")
-
-
-def _listing(parts: Parts) -> Iterator[Diagnostic]:
-    printed = text.disassemble(parts.program).splitlines()
-    listed = parts.files["program.asm"].decode(errors="replace").splitlines()
-    difference = _first_difference(listed, printed)
-    if difference is not None:
-        place, line, instruction = difference
-        shown = (instruction or "the end").strip()
-        yield _error(f"program.asm:{place + 1}", f"program.bin has {shown[:100]!r}, not {(line or '').strip()[:100]!r}")
 
 
 def _parameters(parts: Parts) -> Iterator[Diagnostic]:
