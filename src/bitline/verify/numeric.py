@@ -57,24 +57,23 @@ def must_equal(name: str, agreement: Agreement) -> tuple[Diagnostic, ...]:
     """A finding where integers differ."""
     if agreement.equal == agreement.values:
         return ()
-    message = (
-        f"{agreement.values - agreement.equal:,} of {agreement.values:,} values differ from {name}, "
-        f"by up to {agreement.largest_difference}"
-    )
-    return (
-        Diagnostic(
-            code="BL0504", message=message, place="program.bin", help="this is a bug of bitline: please report it"
-        ),
-    )
+    differing = agreement.values - agreement.equal
+    return (_finding(f"{differing:,} of {agreement.values:,} values differ from {name}", "program.bin", agreement),)
 
 
 def must_be_near(name: str, agreement: Agreement) -> tuple[Diagnostic, ...]:
     """A finding where integers are more than one step apart."""
     if agreement.within_one == agreement.values:
         return ()
-    message = (
-        f"{agreement.values - agreement.within_one:,} of {agreement.values:,} values are more than one step from "
-        f"{name}, by up to {agreement.largest_difference}"
+    far = agreement.values - agreement.within_one
+    what = f"{far:,} of {agreement.values:,} values are more than one step from {name}"
+    return (_finding(what, "kernels.json", agreement),)
+
+
+def _finding(what: str, place: str, agreement: Agreement) -> Diagnostic:
+    return Diagnostic(
+        code="BL0504",
+        message=f"{what}, by up to {agreement.largest_difference}",
+        place=place,
+        help="compile the package again; if nobody changed it, this is a bug of bitline: please report it",
     )
-    way_out = "compile the package again; if nobody changed it, this is a bug of bitline"
-    return (Diagnostic(code="BL0504", message=message, place="kernels.json", help=way_out),)
