@@ -70,12 +70,11 @@ def measure(name: str, target: str, where: Source) -> list[Row]:
     seconds = time.perf_counter() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
     figures = package.figures()
-    verified = package.verify().ok
     data = networks.samples(where, "test", package.model, 2)
-    package.run(data.feeds)
     one = {key: value[:1] for key, value in data.feeds.items()}
     ran = package.run(one, check_samples=1)
     assert ran.checked is not None
+    verified = package.verify().ok
     exact, forced, ends = ran.checked.exact, ran.checked.teacher_forced, ran.checked.end_to_end
     itself = ran.checked.runtime_itself
     wrong = exact.against_reference.values - exact.against_reference.equal
@@ -86,11 +85,13 @@ def measure(name: str, target: str, where: Source) -> list[Row]:
         assert isinstance(value, int | float)
         return float(value)
 
+    on_arrays = 100 * figure("macs_on_arrays") / figure("macs")
+    again = package.run(one).inference_seconds
     rows = [
         row(f"{title}: verified", float(verified), "", target="1", met=verified),
         row(f"{title}: mismatches vs reference", wrong, "values", target="0", met=wrong == 0),
         row(f"{title}: mismatches vs golden", wrong_golden, "values", target="0", met=wrong_golden == 0),
-        row(f"{title}: MACs on arrays", 100 * figure("macs_on_arrays") / figure("macs"), "%", target=">= 99", met=True),
+        row(f"{title}: MACs on arrays", on_arrays, "%", target=">= 99", met=on_arrays >= 99),
         row(
             f"{title}: teacher-forced equal",
             100 * forced.equal_share,
@@ -116,9 +117,11 @@ def measure(name: str, target: str, where: Source) -> list[Row]:
         row(f"{title}: compile", seconds, "s", target=f"<= {COMPILE_SECONDS:g}", met=seconds <= COMPILE_SECONDS),
         row(f"{title}: compile peak memory", peak, "MB", target=f"<= {COMPILE_MB:g}", met=peak <= COMPILE_MB),
         row(
-            f"{title}: one exact inference",
+            f"{title}: first exact inference",
             ran.inference_seconds,
             "s",
+            "a later one",
+            again,
             target=f"<= {INFERENCE_SECONDS:g}" if target == "sram-dcim" else "",
             met=ran.inference_seconds <= INFERENCE_SECONDS if target == "sram-dcim" else None,
         ),

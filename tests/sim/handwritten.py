@@ -1,8 +1,8 @@
 """One double-buffered convolution written by hand: 28x28, 128 -> 256, 3x3, pad 1, on 4 cores of 9 arrays of 64x64.
 
 Core c computes output channels 64c..64c+63, one output row at a time. Its 18 blocks of 64 rows do not fit into 9
-arrays: they pass through three slots of three arrays each, the next slot being written while another one computes. Input rows,
-partial sums and outputs have two slots each. Nothing here uses the code generator.
+arrays: they pass through three slots of three arrays each, the next slot being written while another one computes.
+Input rows, partial sums and outputs have two slots each. Nothing here uses the code generator.
 """
 
 from __future__ import annotations

@@ -32,6 +32,7 @@ def command(
     percentile: float,
     json: bool,
 ) -> None:
+    from bitline.graph.macs import model_macs
     from bitline.pipeline import compile_model
     from bitline.report.figures import compile_figures
     from bitline.report.layers import layer_table
@@ -54,7 +55,8 @@ def command(
     compiled = compile_model(given.model, given.samples.feeds if given.samples else None, chip, given.options)
     seconds = time.perf_counter() - started
     network, planned = compiled.lowered.network, compiled.planned
-    figures = compile_figures(network, planned.schedule, planned.blocks, compiled.built.program, compiled.trace, chip)
+    program, macs = compiled.built.program, model_macs(compiled.quantised.model)
+    figures = compile_figures(network, planned.schedule, planned.blocks, program, compiled.trace, chip, macs)
     rows = layer_table(network, planned.blocks, compiled.trace, chip)
     layers = [
         {

@@ -17,6 +17,7 @@ from bitline import package
 from bitline.core.canonical import dumps, from_json, to_json
 from bitline.core.diagnostics import refuse
 from bitline.core.version import __version__
+from bitline.graph.macs import model_macs
 from bitline.ir.kernels import ArrayMath, Constants, MatMul, Network
 from bitline.ir.loops import nest_text
 from bitline.ir.program import Program
@@ -113,6 +114,7 @@ def facts_of(model: str, chip: Chip, figures: Mapping[str, Json]) -> Facts:
         assert isinstance(value, int | float)
         return value
 
+    share = 100 * number("macs_on_arrays") / number("macs") if number("macs") else 0.0
     updates = f"{number('array_writes'):,.0f} per inference"
     if f["resident"]:
         updates = "none: weights stay in the arrays"
@@ -124,7 +126,7 @@ def facts_of(model: str, chip: Chip, figures: Mapping[str, Json]) -> Facts:
         summary=(
             (
                 "MACs",
-                f"{number('macs') / 1e6:,.2f} M, all on arrays",
+                f"{number('macs') / 1e6:,.2f} M, {share:.4g} % on arrays",
                 "multiplications of weights by inputs in one inference",
             ),
             ("arrays", f"{f['arrays_used']} of {f['arrays_available']}", "arrays that ever hold a block"),
@@ -157,7 +159,8 @@ def package_contents(compiled: Compiled, options: Mapping[str, str]) -> tuple[pa
     network, chip = compiled.lowered.network, compiled.chip
     planned, built = compiled.planned, compiled.built
     schedule = planned.schedule
-    figures = compile_figures(network, schedule, planned.blocks, built.program, compiled.trace, chip)
+    macs = model_macs(compiled.quantised.model)
+    figures = compile_figures(network, schedule, planned.blocks, built.program, compiled.trace, chip, macs)
     table: dict[str, Json] = {"blocks": block_rows(network, planned.blocks, chip.array.per_core.value)}
     inputs = golden_samples(network)
     golden = compiled.golden.SerializeToString(deterministic=True)
