@@ -1,0 +1,222 @@
+"""Random programs of one core or two, straight from `ir.program`: every queue is on its own, as no token orders two.
+
+Memories are small, so that loops meet their own traces: rings that wrap, accumulation chains that hit the same sums,
+copies that overlap, arrays chosen by stride. Nothing here is a sensible program; every engine must run it alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from bitline.ir.program import (
+    UNITS,
+    Address,
+    Cores,
+    Dma,
+    End,
+    Fill,
+    Instruction,
+    Loop,
+    MathOp,
+    Mvm,
+    Operand,
+    Post,
+    PostOp,
+    Program,
+    Queue,
+    Recv,
+    Runs,
+    Send,
+    Space,
+    Token,
+    Unit,
+    Vector,
+    Wait,
+    WriteWeights,
+)
+
+BYTES = 160
+ROWS, COLS, ARRAYS = 6, 5, 4
+LOCAL, PSUM, SHARED, CONST = range(4)
+SPACES = (
+    Space(name="local", bytes=BYTES, per_core=True, constant=False),
+    Space(name="psum", bytes=BYTES, per_core=True, constant=False),
+    Space(name="dram", bytes=BYTES, per_core=False, constant=False),
+    Space(name="const", bytes=1100, per_core=False, constant=True),
+)
+MATHS = (
+    MathOp(group_rows=6, slices=4, cell_bits=2, weight_offset=128, input_bits=8, input_offset=0, adc_bits=8),
+    MathOp(group_rows=6, slices=1, cell_bits=8, weight_offset=0, input_bits=8, input_offset=0, adc_bits=0),
+    MathOp(group_rows=4, slices=4, cell_bits=2, weight_offset=128, input_bits=8, input_offset=0, adc_bits=3),
+    MathOp(group_rows=3, slices=2, cell_bits=4, weight_offset=128, input_bits=8, input_offset=128, adc_bits=5),
+    MathOp(group_rows=6, slices=1, cell_bits=8, weight_offset=0, input_bits=8, input_offset=128, adc_bits=0),
+)
+POSTS = (
+    PostOp(op="requantise", signed_in=False, signed_out=False, zero_y=3, low=0, high=255),
+    PostOp(op="requantise", signed_in=False, signed_out=True, zero_y=-7, low=-100, high=90),
+    PostOp(op="add", signed_in=False, signed_out=False, zero_a=5, zero_b=9, zero_y=2, mantissa_a=3 << 20,
+           mantissa_b=5 << 19, shift=22, low=0, high=255),
+    PostOp(op="add", signed_in=True, signed_out=True, zero_a=-5, zero_b=9, zero_y=2, mantissa_a=3 << 20,
+           mantissa_b=5 << 19, shift=22, low=-128, high=60),
+    PostOp(op="table", signed_in=False, signed_out=False),
+    PostOp(op="table", signed_in=True, signed_out=True),
+    PostOp(op="max", signed_in=True, signed_out=True, low=-128, high=100),
+    PostOp(op="mean", signed_in=False, signed_out=False, zero_a=20, zero_y=20, mantissa_a=0xAAAAAB, shift=25, high=255),
+    PostOp(op="softmax", signed_in=False, signed_out=False, mantissa_a=1 << 24, shift=16, high=255),
+)  # fmt: skip
+
+
+@dataclass
+class Drawn:
+    """Instructions under construction, with the tables that they point into."""
+
+    rng: np.random.Generator
+    counts: list[int] = field(default_factory=list[int])
+    code: list[Instruction] = field(default_factory=list[Instruction])
+    runs: list[Runs] = field(default_factory=list[Runs])
+
+    def draw(self, low: int, high: int) -> int:
+        return int(self.rng.integers(low, high + 1))
+
+    def chance(self, share: float) -> bool:
+        return bool(self.rng.random() < share)
+
+    def table_of(self, parts: Runs) -> int:
+        if parts not in self.runs:
+            self.runs.append(parts)
+        return self.runs.index(parts)
+
+    def pieces(self, size: int) -> Runs:
+        """`size` bytes as one run or several, apart, touching or one over the other, in any order."""
+        if size < 2 or self.chance(0.6):
+            return ((self.draw(0, 3), size),)
+        cut = self.draw(1, size - 1)
+        first, second = (0, cut), (self.draw(0, cut + 3), size - cut)
+        return (second, first) if self.chance(0.3) else (first, second)
+
+    def operand(self, space: int, size: int, *, unit: int = 1) -> Operand:
+        """`size` bytes that stay inside `space` whatever the counters; offsets and strides are multiples of `unit`."""
+        runs = self.pieces(size) if unit == 1 else ((0, size),)
+        extent = max(offset + length for offset, length in runs)
+        limit = SPACES[space].bytes
+        steps = (0, 0, 1, 2, 3, size // unit, -1)
+        strides = tuple(unit * int(self.rng.choice(steps)) for _ in (0, *self.counts))
+        table = self.table_of(runs)
+        if self.chance(0.35):
+            modulus = unit * self.draw(1, limit // unit)
+            base = unit * self.draw(0, (limit - modulus) // unit)
+            address = Address(base=base, strides=strides, phase=unit * self.draw(-4, 40), modulus=modulus)
+            return Operand(space=space, address=address, runs=table)
+        moves = [stride * (count - 1) for stride, count in zip(strides, (2, *self.counts), strict=True)]
+        low, high = sum(min(m, 0) for m in moves), sum(max(m, 0) for m in moves)
+        if high - low + extent > limit:
+            strides, low, high = (), 0, 0
+        start = -(low // unit) * unit + unit * self.draw(0, (limit - extent - high + low) // unit)
+        phase = unit * self.draw(-2, 2)
+        return Operand(space=space, address=Address(base=start - phase, strides=strides, phase=phase), runs=table)
+
+    def array(self) -> Address:
+        strides = tuple(int(self.rng.choice((0, 1, 2, -1))) for _ in (0, *self.counts))
+        return Address(base=0, strides=strides, phase=self.draw(0, 5), modulus=ARRAYS)
+
+    def moving(self, unit: Unit) -> Instruction:
+        local = int(self.rng.choice((LOCAL, PSUM, SHARED)))
+        other = int(self.rng.choice((LOCAL, local, SHARED, CONST)))
+        match unit:
+            case "write":
+                row, col = self.draw(0, 3), self.draw(0, 2)
+                rows, cols = self.draw(1, ROWS - row), self.draw(1, COLS - col)
+                src = self.operand(CONST, rows * cols)
+                return WriteWeights(array=self.array(), row=row, col=col, rows=rows, cols=cols, src=src)
+            case "mvm":
+                row, col = self.draw(0, 3), self.draw(0, 2)
+                cols = self.draw(1, COLS - col)
+                levels = (1 << len(self.counts) + 1) - 1
+                overwrite = int(self.rng.choice((-1, 0, self.draw(0, levels) & ~1)))
+                return Mvm(
+                    array=self.array(), row=row, col=col, cols=cols, src=self.operand(LOCAL, self.draw(1, ROWS - row)),
+                    dst=self.operand(PSUM, 4 * cols, unit=4), overwrite=overwrite, math=self.draw(0, len(MATHS) - 1),
+                )  # fmt: skip
+            case "vector":
+                return self.vector(local, other)
+            case _:
+                if self.chance(0.25):
+                    return Fill(dst=self.operand(local, self.draw(1, 12)), value=self.draw(0, 255))
+                size = self.draw(1, 12)
+                return Dma(src=self.operand(other, size), dst=self.operand(local, size))
+
+    def vector(self, local: int, other: int) -> Instruction:
+        post = self.draw(0, len(POSTS) - 1)
+        op, out = POSTS[post].op, self.draw(1, 6)
+        size = {"requantise": 4 * out, "max": 3 * out, "mean": 3 * out}.get(op, out)
+        if op == "requantise":
+            a, columns = self.operand(PSUM, size, unit=4), out if self.chance(0.5) else 1
+        else:
+            a, columns = self.operand(other, size), 0
+        b = self.operand(local, out) if op == "add" else None
+        words = {"requantise": 12 * columns, "table": 256, "softmax": 1024}.get(op, 0)
+        parameters = self.operand(CONST, words, unit=12 if op == "requantise" else 4) if words else None
+        return Vector(post=post, dst=self.operand(local, out), a=a, b=b, parameters=parameters)
+
+    def nest(self, unit: Unit, depth: int) -> None:
+        """A few instructions and loops."""
+        for _ in range(self.draw(1, 3)):
+            if depth < 3 and self.chance(0.55):
+                count = self.draw(1, 4)
+                self.code.append(Loop(count=count))
+                self.counts.append(count)
+                self.nest(unit, depth + 1)
+                self.counts.pop()
+                self.code.append(End())
+            else:
+                self.code.append(self.moving(unit))
+
+
+def parameters(rng: np.random.Generator) -> bytes:
+    """A constant memory whose words serve as bias, mantissa and shift, as weights and as table entries."""
+    words = rng.integers(1, 1 << 24, 275)
+    words[2::3] = rng.integers(10, 45, words[2::3].size)
+    return words.astype(np.int32).tobytes()
+
+
+def random_program(seed: int) -> tuple[Program, dict[str, bytes]]:
+    """Units run one after another (each waits for a token of the one before), the cores too (by messages)."""
+    rng = np.random.default_rng(seed)
+    drawn = Drawn(rng=rng)
+    cores = drawn.draw(1, 2)
+    order: list[Unit] = [*UNITS, "mvm", "vector"]
+    order = order[: drawn.draw(3, len(order))]
+    parts: dict[Unit, list[Instruction]] = {unit: [] for unit in UNITS}
+    tokens: list[Token] = []
+    before: Unit | None = None
+    for unit in order:
+        if before is not None:
+            parts[before].append(Post(token=len(tokens)))
+            parts[unit].append(Wait(token=len(tokens)))
+            tokens.append(Token(name=f"t{len(tokens)}", poster=before, waiter=unit))
+        drawn.code = parts[unit]
+        drawn.nest(unit, 0)
+        before = unit
+    if cores == 2:  # core 1 starts when core 0 has finished: only then may both touch the shared memory
+        gate: list[Instruction] = [Cores(first=1, last=2), Recv(peer=Address(base=1), channel=0), End()]
+        parts[order[0]] = [*gate, *parts[order[0]]]
+        assert before is not None
+        parts[before] += [Cores(first=0, last=1), Send(peer=Address(base=1), channel=0), End()]
+    program = Program(
+        cores=cores,
+        arrays_per_core=ARRAYS,
+        array_rows=ROWS,
+        array_cols=COLS,
+        spaces=SPACES,
+        tokens=tuple(tokens),
+        channels=("done",),
+        runs=tuple(drawn.runs),
+        maths=MATHS,
+        posts=POSTS,
+        ports=(),
+        setup=(),
+        main=tuple(Queue(unit=u, code=tuple(parts[u]), kernels=(0,) * len(parts[u])) for u in UNITS),
+    )
+    return program, {"const": parameters(rng)}
