@@ -116,6 +116,9 @@ TABLE: dict[str, Bad] = {
     "model: last byte missing": bad_model(part(0.9999), 5, "BL0202"),
     "model: garbage": bad_model(text("bad.onnx", np.random.default_rng(1).bytes(5000)), 5, "BL0202", "damaged"),
     "model: text": bad_model(text("bad.onnx", "hello\n" * 100), 5, "BL0202"),
+    "model: name that is no text": bad_model(
+        text("bad.onnx", network().SerializeToString().replace(b"conv1", b"\xff\xfeonv")), 5, "BL0202", "UTF-8"
+    ),
     "model: dangling input": bad_model(without_producer(), 5, "BL0202", "nowhere", "conv1"),
     "model: contradicting shapes": bad_model(model(network(features=99)), 5, "BL0202", "dense", "99"),
     "model: NaN weight": bad_model(model(with_weight(network(), "w1", NAN)), 5, "BL0204", "'w1'"),

@@ -51,6 +51,7 @@ def read_model(path: Path, *, shapes: Mapping[str, tuple[int, ...]] = {}, limits
     try:
         proto = onnx.load(str(path), load_external_data=False)
         _check_budgets(proto, place, limits)
+        _check_names(proto, place)
         _check_operators(proto, place)  # before ONNX's checker, for which an unknown operator is a damaged file
         onnx.checker.check_model(str(path), full_check=True)
         _check_total_size(proto, path, limits)
@@ -150,6 +151,24 @@ def _check_budgets(proto: onnx.ModelProto, place: str, limits: Limits) -> None:
         )
     if found:
         raise Refusal(found)
+
+
+def _check_names(proto: onnx.ModelProto, place: str) -> None:
+    """Protobuf hands over names that are no UTF-8 as bytes, and nothing after the gate expects bytes."""
+    graphs = [proto.graph]
+    while graphs:
+        graph = graphs.pop()
+        values = (*graph.input, *graph.output, *graph.value_info, *graph.initializer)
+        names: list[object] = [graph.name, *(value.name for value in values)]
+        for node in graph.node:
+            names += [node.name, node.op_type, node.domain, *node.input, *node.output]
+            names += [entry.name for entry in node.attribute]
+            graphs += subgraphs(node)
+        damaged = next((name for name in names if isinstance(name, bytes)), None)
+        if damaged is not None:
+            raise refuse(
+                "BL0202", f"the name {damaged!r} is not UTF-8", place=place, help="export or copy the model again"
+            )
 
 
 def _check_total_size(proto: onnx.ModelProto, path: Path, limits: Limits) -> None:
@@ -312,7 +331,8 @@ def _check_finite(proto: onnx.ModelProto, place: str) -> None:
             onnx.TensorProto.BFLOAT16,
         ):
             continue
-        values = numpy_helper.to_array(tensor).astype(np.float64, copy=False)
+        with np.errstate(invalid="ignore"):  # signalling NaN
+            values = numpy_helper.to_array(tensor).astype(np.float64, copy=False)
         bad = int(np.count_nonzero(~np.isfinite(values)))
         if bad:
             found.append(
