@@ -34,6 +34,21 @@ def data(**arrays: np.typing.NDArray[np.generic]) -> Make:
     return lambda: save_npz(Path("data.npz"), **arrays)
 
 
+def archive_byte(place: int, value: int) -> Make:
+    """A compressed archive with one byte changed: in both headers of its member, or (-1) within the packed numbers."""
+
+    def write() -> None:
+        np.savez_compressed("data.npz", image=samples())
+        whole = bytearray(Path("data.npz").read_bytes())
+        if place < 0:
+            whole[len(whole) // 2] ^= 0xFF
+        else:
+            whole[place] = whole[whole.index(b"PK\x01\x02") + 2 + place] = value
+        Path("data.npz").write_bytes(whole)
+
+    return write
+
+
 def text(name: str, content: str | bytes) -> Make:
     """Write any file."""
     return lambda: Path(name).write_bytes(content.encode() if isinstance(content, str) else content)
@@ -154,6 +169,9 @@ TABLE: dict[str, Bad] = {
     "data: a folder": bad_data(lambda: Path("data.npz").mkdir(), 5, "BL0206"),
     "data: empty file": bad_data(text("data.npz", b""), 5, "BL0206"),
     "data: damaged archive": bad_data(text("data.npz", b"PK\x03\x04junk"), 5, "BL0206"),
+    "data: unknown compression": bad_data(archive_byte(8, 77), 5, "BL0206", "compression"),
+    "data: encrypted": bad_data(archive_byte(6, 1), 5, "BL0206", "encrypted"),
+    "data: damaged numbers": bad_data(archive_byte(-1, 0), 5, "BL0206"),
     "data: pickled objects": bad_data(data(image=np.array([{}], object)), 5, "BL0206", "pickled"),
     "data: wrong shape": bad_data(data(image=samples()[:, :, :5]), 2, "BL0105", "'image'", "[4, 2, 5, 6]"),
     "data: wrong name": bad_data(data(imag=samples()), 2, "BL0105", "'image'"),

@@ -284,12 +284,12 @@ class Contents:
     @cached_property
     def golden(self) -> dict[str, Array]:
         """`input:<tensor>` and `output:<tensor>`."""
-        import zipfile
+        from bitline.quant.calibration import UNREADABLE
 
         try:
             with np.load(io.BytesIO(self.files["golden.npz"]), allow_pickle=False) as archive:
                 return {name: archive[name] for name in archive.files}
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        except UNREADABLE as error:
             raise refuse(
                 "BL0205", f"unreadable: {error}", place="golden.npz", help="compile the package again"
             ) from None

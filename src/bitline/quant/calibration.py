@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,12 @@ Array = npt.NDArray[Any]
 
 SEED: Final = 0
 MOST_RANDOM_SAMPLES: Final = 100_000
+
+UNREADABLE: Final = (
+    *(OSError, ValueError, EOFError, KeyError, MemoryError, OverflowError, zipfile.BadZipFile, zlib.error),
+    *(NotImplementedError, RuntimeError),  # zipfile: other compression, encryption
+)
+"""What numpy raises for damaged .npy and .npz files."""
 
 _FORMS: Final = "a .npz with the model's input names or with x (and y), a .npy, or random:N"
 
@@ -189,7 +196,7 @@ def _read(path: Path) -> dict[str, Array]:
             if isinstance(loaded, np.ndarray):
                 return {"x": loaded}
             return {name: loaded[name] for name in loaded.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, MemoryError) as error:
+    except UNREADABLE as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else re.sub(r"\s+", " ", str(error))
         if "allow_pickle" in why:
             why = "not an array file, or one with pickled objects, which are never loaded"
