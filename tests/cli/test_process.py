@@ -83,7 +83,7 @@ def test_ctrl_c_leaves_no_broken_package(tmp_path: Path, delay: float) -> None:
         out, err = process.communicate(timeout=60)
     assert "Traceback" not in out + err
     left = [entry.name for entry in tmp_path.iterdir()]
-    if process.returncode == 0:  # it was faster than the signal
+    if process.returncode in (0, -signal.SIGINT):  # it was faster than the signal, which came at the end or at exit
         assert left == ["out"]
         assert bitline("verify", str(tmp_path / "out")).status == 0
     else:
