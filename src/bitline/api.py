@@ -245,10 +245,11 @@ def compile(  # the verb that users look for; `bitline.compile` reads right
     chip = load_target(target, overrides) if isinstance(target, str) else target
     loaded = model if isinstance(model, Model) else load(model)
     compiled = compile_model(loaded, calib, chip, options)
-    if compiled.problems:
-        raise Refusal(compiled.problems)
     manifest, files = package_contents(compiled, dict(labels or {}))
     made = Package(Contents(manifest, files))
+    wrong = [error for done in check.structural_checks(made.contents) for error in done.errors]
+    if wrong:
+        raise Refusal(wrong)
     if output is not None:
         made.save(output)
     return made

@@ -60,6 +60,5 @@ def _again(contents: Contents) -> dict[str, bytes]:
         program=binary.encode(built.program),
         trace=timing.trace(chip, built.program, len(lowered.network.kernels)),
         golden=golden_model(lowered.network, lowered.constants),
-        problems=(),
     )
     return package_contents(compiled, manifest.options)[1]

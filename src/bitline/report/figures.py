@@ -11,6 +11,7 @@ from bitline.ir.program import Dma, Program, WriteWeights, executions, static_in
 from bitline.ir.residency import BlockResidency
 from bitline.ir.schedule import Schedule
 from bitline.ir.trace import Trace
+from bitline.pack.bounds import lower_bound
 from bitline.target.schema import Chip
 
 Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
@@ -78,6 +79,27 @@ def weight_updates(
             total[i] += value
     conv, fc = (Updates(done=t[0], default=t[1], floor=t[2]) for t in (totals["conv"], totals["fc"]))
     return conv, fc
+
+
+def cuts(blocks: Sequence[BlockResidency]) -> tuple[int, int]:
+    """(row cuts, column cuts) of all matrices: edges between neighbouring blocks of one matrix."""
+    strips: dict[tuple[str, int], set[int]] = {}
+    for b in blocks:
+        strips.setdefault((b.block.matrix, b.block.col_offset), set()).add(b.block.row_offset)
+    stacked: dict[tuple[str, int], int] = {}
+    for (matrix, _), rows in strips.items():
+        stacked[matrix, min(rows)] = stacked.get((matrix, min(rows)), 0) + 1
+    return sum(len(rows) - 1 for rows in strips.values()), sum(count - 1 for count in stacked.values())
+
+
+def busiest_array(network: Network, blocks: Sequence[BlockResidency]) -> int:
+    """MVMs per inference of the array that fires most: its blocks fire one after another, once per output pixel."""
+    pixels = {k.matrix.name: k.read.shape[0] * k.read.shape[1] for k in network.kernels if isinstance(k, MatMul)}
+    load: dict[tuple[int, int], int] = {}
+    for b in blocks:
+        place = (b.region.core, b.region.array)
+        load[place] = load.get(place, 0) + pixels[b.block.matrix]
+    return max(load.values(), default=0)
 
 
 def dma_counts(program: Program) -> tuple[int, int, int]:
@@ -150,8 +172,16 @@ def compile_figures(
     latency_us = trace.latency_ps / PS_PER_US
     on_arrays = sum(macs(k) for k in kernels)
     cells = chip.array.rows.value * chip.array.cols.value
+    rows = [(b.block.rows, b.block.cols) for b in blocks]
+    bound = lower_bound(rows, chip.array.rows.value, chip.array.cols.value)[0] if rows else 0
+    row_cuts, col_cuts = cuts(blocks)
     return {
         "arrays_used": len(arrays),
+        "lower_bound": bound,
+        "proof": "bound" if schedule.resident and bound == len(arrays) else "none",
+        "row_cuts": row_cuts,
+        "col_cuts": col_cuts,
+        "interval": busiest_array(network, blocks),
         "arrays_available": chip.cores.value * chip.array.per_core.value,
         "pieces": len(blocks),
         "mvm_fires": fires,

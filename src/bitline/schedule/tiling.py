@@ -20,13 +20,14 @@ PIXELS_WANTED = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Buffers:
-    """Bytes of the buffers of one core, and its arrays."""
+    """Bytes of the buffers of one core, and its arrays; `model` names the file in diagnostics."""
 
     input_bytes: int
     psum_bytes: int
     output_bytes: int
     arrays: int
     cores: int
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,11 +209,11 @@ DOUBLE = ((2, 2, 2), (1, 2, 2), (2, 1, 2), (1, 1, 1))
 SINGLE_PSUM = ((2, 1, 2), (1, 1, 2), (1, 1, 1))
 
 
-def _too_large(kernel: Kernel, what: str) -> Refusal:
+def _too_large(model: str, kernel: Kernel, what: str) -> Refusal:
     return refuse(
         "BL0401",
         f"{kernel.name}: not even one output pixel fits: {what}",
-        place=f"{kernel.name}",
+        place=f"{model}:{kernel.nodes[0]}",
         help="enlarge a buffer: `--set memory.input_bytes=...`, `memory.psum_bytes` or `memory.output_bytes`",
     )
 
@@ -230,7 +231,9 @@ def matmul_schedule(
     tile = _tile((height, width), walks, channels, cols, True, buffers, SINGLE_PSUM if cycled else DOUBLE, False)
     if tile is None:
         box = walks[0].length(1) * walks[1].length(1) * channels
-        raise _too_large(kernel, f"{box:,} input bytes, {cols * 4:,} bytes of partial sums, {cols:,} output bytes")
+        raise _too_large(
+            buffers.model, kernel, f"{box:,} input bytes, {cols * 4:,} bytes of partial sums, {cols:,} output bytes"
+        )
     return KernelSchedule(
         kernel=number,
         segment=segment,
@@ -264,7 +267,9 @@ def pool_schedule(kernel: Pool, number: int, segment: int, buffers: Buffers) -> 
         if tile is not None:
             break
         if slice_ == 1:
-            raise _too_large(kernel, f"{walks[0].length(1) * walks[1].length(1):,} input bytes for one channel")
+            raise _too_large(
+                buffers.model, kernel, f"{walks[0].length(1) * walks[1].length(1):,} input bytes for one channel"
+            )
         slice_ = -(-slice_ // 2)
     return KernelSchedule(
         kernel=number,
@@ -289,7 +294,8 @@ def flat_schedule(
     elif isinstance(kernel, Softmax):
         unit = channels
         if unit * operands > buffers.input_bytes or unit > buffers.output_bytes:
-            raise _too_large(kernel, f"a row of {unit:,} bytes")
+            what = f"a row of {unit:,} bytes"
+            raise _too_large(buffers.model, kernel, what)
     else:
         most = min(buffers.input_bytes // (2 * operands), buffers.output_bytes // 2)
         unit = _even(-(-total // buffers.cores), most) if total > buffers.cores else 1
