@@ -6,7 +6,7 @@ Chips are shrunk until weights are streamed in every way, networks are cut into 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import onnx
 import pytest
+from onnx import numpy_helper
 
 from bitline import pipeline
 from bitline.core.diagnostics import Refusal
@@ -67,6 +68,20 @@ def quantised(proto: onnx.ModelProto, seed: int) -> Model:
         return pipeline.quantise(model, {"x": samples}, QuantOptions(method=method)).model
 
 
+def signed(model: Model) -> Model:
+    """The same model with int8 activations: every integer and zero point 128 lower."""
+    proto = onnx.ModelProto()
+    proto.CopyFrom(model.proto)
+    for tensor in proto.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.UINT8:
+            lower = (numpy_helper.to_array(tensor).astype(np.int16) - 128).astype(np.int8)
+            tensor.CopyFrom(numpy_helper.from_array(lower, tensor.name))
+    for value in proto.graph.value_info:
+        if value.type.tensor_type.elem_type == onnx.TensorProto.UINT8:
+            value.type.tensor_type.elem_type = onnx.TensorProto.INT8
+    return replace(model, proto=proto)
+
+
 def unclear(refusal: Refusal, nodes: set[str]) -> list[str]:
     """Diagnostics that do not say which node cannot be compiled, or not why."""
     return [
@@ -83,6 +98,7 @@ def seen(seed: int) -> Seen:
     names = {n.name for n in proto.graph.node} | {o for n in proto.graph.node for o in n.output} | {"x"}
     try:
         model = quantised(proto, seed)
+        model = signed(model) if seed % 3 == 1 else model
     except Refusal as refusal:
         return Seen(wrong=tuple(unclear(refusal, names)), refused=CHIPS_PER_NETWORK)
     wrong: list[str] = []
