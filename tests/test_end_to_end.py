@@ -13,6 +13,7 @@ import pytest
 from bitline import api
 from bitline.numerics.stored import to_bytes, to_stored
 from bitline.quant.calibration import Samples
+from bitline.quant.options import QuantOptions
 from tests import networks
 from tests.networks import TARGETS, Source
 
@@ -91,6 +92,21 @@ def test_a_converter_that_clips_is_exact_too(name: str, request: pytest.FixtureR
     assert exact.clipped == ran.clipped  # the reference clips just as often
     assert exact.against_reference.equal == exact.against_reference.values
     assert exact.against_golden.equal == exact.against_golden.values
+
+
+@pytest.mark.parametrize(("weight_bits", "activation_bits"), [(4, 8), (8, 5), (3, 4)])
+def test_narrow_numbers_are_exact_too(weight_bits: int, activation_bits: int) -> None:
+    source = networks.example()
+    model = api.load(source.model)
+    options = QuantOptions(weight_bits=weight_bits, activation_bits=activation_bits)
+    samples = networks.samples(source, "calib", model, 16)
+    package = api.compile(model, target="reram-tile", calib=samples.feeds, options=options)
+    assert package.verify().ok
+    ran = package.run({key: 4 * value[:2] for key, value in samples.feeds.items()}, check_samples=2)
+    assert ran.checked is not None
+    assert ran.checked.exact.against_golden.equal == ran.checked.exact.against_golden.values
+    assert ran.checked.teacher_forced.within_one_share == 1.0
+    assert max(len(np.unique(v)) for v in ran.outputs.values()) <= 2**activation_bits
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -245,7 +245,10 @@ def compile(  # the verb that users look for; `bitline.compile` reads right
     chip = load_target(target, overrides) if isinstance(target, str) else target
     loaded = model if isinstance(model, Model) else load(model)
     compiled = compile_model(loaded, calib, chip, options)
-    manifest, files = package_contents(compiled, dict(labels or {}))
+    noted = dict(labels or {})
+    if compiled.quantised.sqnr_db is not None:
+        noted["sqnr_db"] = repr(compiled.quantised.sqnr_db)
+    manifest, files = package_contents(compiled, noted)
     made = Package(Contents(manifest, files))
     wrong = [error for done in check.structural_checks(made.contents) for error in done.errors]
     if wrong:

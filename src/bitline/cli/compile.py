@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from bitline.cli.answer import answer, say
-from bitline.cli.options import calibrated, json_option, model_options, quant_options, target_options
+from bitline.cli.options import QuantArguments, calibrated, json_option, model_options, quant_options, target_options
 from bitline.package import check_output
 
 KIB_PER_MB = 1000
@@ -26,13 +26,7 @@ def command(
     shapes: tuple[str, ...],
     target: str,
     overrides: tuple[str, ...],
-    calib: str | None,
-    preprocess: str | None,
-    weight_bits: int,
-    activation_bits: int,
-    granularity: str,
-    method: str,
-    percentile: float,
+    quant: QuantArguments,
     output: Path,
     json: bool,
 ) -> None:
@@ -42,7 +36,7 @@ def command(
 
     check_output(output)
     chip = load_target(target, overrides)
-    given = calibrated(model, shapes, calib, preprocess, weight_bits, activation_bits, granularity, method, percentile)
+    given = calibrated(model, shapes, quant)
     for remark in (*given.model.remarks, *([given.samples.remark] if given.samples else [])):
         say(remark, quiet=json)
     started = time.perf_counter()
@@ -56,10 +50,12 @@ def command(
     )
     seconds = time.perf_counter() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1.024 / KIB_PER_MB
+    noted = package.contents.manifest.options
     figures: dict[str, Json] = package.figures() | {
         "compile_seconds": seconds,
         "peak_rss_mb": peak,
         "verified": "structure",
+        "sqnr_db": float(noted["sqnr_db"]) if "sqnr_db" in noted else None,
         "package": str(output),
     }
     from bitline.pipeline.contents import headline

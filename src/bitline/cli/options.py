@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -13,7 +14,7 @@ from bitline.core.diagnostics import refuse
 
 if TYPE_CHECKING:
     from bitline.graph.model import Model
-    from bitline.quant.calibration import Samples
+    from bitline.quant.calibration import Preprocess, Samples
     from bitline.quant.options import QuantOptions
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -44,8 +45,47 @@ def target_options(function: F) -> F:
     )
 
 
-def quant_options(function: F) -> F:
-    """--calib and the options of quantisation."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuantArguments:
+    """The options of quantisation as they were typed."""
+
+    calib: str | None
+    preprocess: str | None
+    weight_bits: int
+    activation_bits: int
+    granularity: str
+    method: str
+    percentile: float
+
+    def options(self) -> QuantOptions:
+        """Checked options. Raises `Refusal` (BL0101)."""
+        from bitline.quant.options import QuantOptions
+
+        options = QuantOptions(
+            weight_bits=self.weight_bits,
+            activation_bits=self.activation_bits,
+            granularity="channel" if self.granularity == "channel" else "tensor",
+            method="best" if self.method == "best" else "minmax" if self.method == "minmax" else "percentile",
+            percentile=self.percentile,
+        )
+        options.check()
+        return options
+
+    def prepare(self) -> Preprocess | None:
+        """What happens to uint8 images."""
+        from bitline.quant.calibration import parse_preprocess
+
+        return parse_preprocess(self.preprocess) if self.preprocess else None
+
+
+def quant_options(function: Callable[..., None]) -> Callable[..., None]:
+    """--calib and the options of quantisation, handed on as one `quant: QuantArguments`."""
+
+    @wraps(function)
+    def gathered(*args: object, **values: object) -> None:
+        chosen = {field.name: values.pop(field.name) for field in fields(QuantArguments)}
+        function(*args, quant=QuantArguments(**chosen), **values)  # type: ignore[arg-type]  # click checked the types
+
     for option in (
         click.option("--percentile", default=99.99, show_default=True, help="Share of values inside the range."),
         click.option(
@@ -57,8 +97,8 @@ def quant_options(function: F) -> F:
         click.option("--preprocess", metavar="'mean=.. std=..'", help="For uint8 images: x/255, minus mean, over std."),
         click.option("--calib", metavar="DATA", help="Calibration samples: .npz, .npy or random:N."),
     ):
-        function = option(function)
-    return function
+        gathered = option(gathered)
+    return gathered
 
 
 def json_option(function: F) -> F:
@@ -113,34 +153,13 @@ class Calibrated:
         }
 
 
-def calibrated(
-    model: Path,
-    shapes: tuple[str, ...],
-    calib: str | None,
-    preprocess: str | None,
-    weight_bits: int,
-    activation_bits: int,
-    granularity: str,
-    method: str,
-    percentile: float,
-    *,
-    shapes_only: bool = False,
-) -> Calibrated:
+def calibrated(model: Path, shapes: tuple[str, ...], quant: QuantArguments, *, shapes_only: bool = False) -> Calibrated:
     """Load a model and its calibration data; `shapes_only` commands make do with random data."""
     from bitline import api
-    from bitline.quant.calibration import load_data, parse_preprocess
-    from bitline.quant.options import QuantOptions
+    from bitline.quant.calibration import load_data
     from bitline.quant.ptq import is_quantized
 
-    options = QuantOptions(
-        weight_bits=weight_bits,
-        activation_bits=activation_bits,
-        granularity="channel" if granularity == "channel" else "tensor",
-        method="best" if method == "best" else "minmax" if method == "minmax" else "percentile",
-        percentile=percentile,
-    )
-    options.check()
-    prepare = parse_preprocess(preprocess) if preprocess else None
+    options, prepare, calib = quant.options(), quant.prepare(), quant.calib
     loaded = api.load(model, shapes=parse_shapes(shapes))
     if is_quantized(loaded):
         return Calibrated(model=loaded, samples=None, options=options)

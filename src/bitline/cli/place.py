@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from bitline.cli.answer import answer
-from bitline.cli.options import calibrated, json_option, quant_options, target_options
+from bitline.cli.options import QuantArguments, calibrated, json_option, quant_options, target_options
 from bitline.core.files import check_writable, write_file
 
 
@@ -31,13 +32,7 @@ def command(
     shapes: tuple[str, ...],
     target: str,
     overrides: tuple[str, ...],
-    calib: str | None,
-    preprocess: str | None,
-    weight_bits: int,
-    activation_bits: int,
-    granularity: str,
-    method: str,
-    percentile: float,
+    quant: QuantArguments,
     cuts: str,
     output: Path | None,
     json: bool,
@@ -51,18 +46,7 @@ def command(
     chip = load_target(target, overrides)
     networks = []
     for model in models:
-        given = calibrated(
-            model,
-            shapes,
-            calib,
-            preprocess,
-            weight_bits,
-            activation_bits,
-            granularity,
-            "minmax",
-            percentile,
-            shapes_only=True,
-        )
+        given = calibrated(model, shapes, replace(quant, method="minmax"), shapes_only=True)
         samples = given.samples.feeds if given.samples else None
         networks.append(to_kernels(quantise(given.model, samples, given.options).model, chip).network)
     values = place_networks(networks, chip)

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from bitline.cli.answer import answer, say
-from bitline.cli.options import calibrated, json_option, model_options, quant_options
+from bitline.cli.options import QuantArguments, calibrated, json_option, model_options, quant_options
 from bitline.core.files import check_writable, write_file
 
 
@@ -22,38 +22,32 @@ from bitline.core.files import check_writable, write_file
 def command(
     model: Path,
     shapes: tuple[str, ...],
-    calib: str | None,
-    preprocess: str | None,
-    weight_bits: int,
-    activation_bits: int,
-    granularity: str,
-    method: str,
-    percentile: float,
+    quant: QuantArguments,
     output: Path,
     test: str | None,
     target: str | None,
     json: bool,
 ) -> None:
     from bitline.core.diagnostics import refuse
-    from bitline.quant.calibration import load_data, parse_preprocess
+    from bitline.quant.calibration import load_data
     from bitline.quant.ptq import quantize
     from bitline.target.load import load_target
 
     check_writable(output)
     if target:
         load_target(target)
-    given = calibrated(model, shapes, calib, preprocess, weight_bits, activation_bits, granularity, method, percentile)
+    given = calibrated(model, shapes, quant)
     if given.samples is None:
         raise refuse("BL0101", "the model is quantised already", place=given.model.place(), help="compile it as it is")
-    samples = load_data(test, given.model, parse_preprocess(preprocess) if preprocess else None) if test else None
+    samples = load_data(test, given.model, quant.prepare()) if test else None
     started = time.perf_counter()
     result = quantize(given.model, given.samples.feeds, given.options)
     seconds = time.perf_counter() - started
     values: dict[str, object] = {
-        "weight_bits": weight_bits,
-        "activation_bits": activation_bits,
-        "granularity": granularity,
-        "method": method,
+        "weight_bits": quant.weight_bits,
+        "activation_bits": quant.activation_bits,
+        "granularity": quant.granularity,
+        "method": quant.method,
         "sqnr_db": result.sqnr_db,
         "steps": list(result.steps),
         "calibration": given.samples.remark,

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from bitline.cli.answer import answer
-from bitline.cli.options import calibrated, json_option, model_options, quant_options, target_options
+from bitline.cli.options import QuantArguments, calibrated, json_option, model_options, quant_options, target_options
 
 
 @click.command(
@@ -23,13 +23,7 @@ def command(
     shapes: tuple[str, ...],
     target: str,
     overrides: tuple[str, ...],
-    calib: str | None,
-    preprocess: str | None,
-    weight_bits: int,
-    activation_bits: int,
-    granularity: str,
-    method: str,
-    percentile: float,
+    quant: QuantArguments,
     json: bool,
 ) -> None:
     from bitline.graph.macs import model_macs
@@ -39,18 +33,7 @@ def command(
     from bitline.target.load import load_target
 
     chip = load_target(target, overrides)
-    given = calibrated(
-        model,
-        shapes,
-        calib,
-        preprocess,
-        weight_bits,
-        activation_bits,
-        granularity,
-        method,
-        percentile,
-        shapes_only=True,
-    )
+    given = calibrated(model, shapes, quant, shapes_only=True)
     started = time.perf_counter()
     compiled = compile_model(given.model, given.samples.feeds if given.samples else None, chip, given.options)
     seconds = time.perf_counter() - started

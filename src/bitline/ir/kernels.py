@@ -226,6 +226,7 @@ class Port:
 
     `view` takes an index of the ONNX shape (without batch) to the stored tensor. `real` means that the user's side is
     float and the host quantises or dequantises with the tensor's scale; the chip sees integers only.
+    `clamp`: the model clips this input before it quantises it, to these integers.
     """
 
     name: str
@@ -234,6 +235,7 @@ class Port:
     view: IndexMap
     direction: Literal["input", "output"]
     real: bool
+    clamp: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -154,13 +154,31 @@ class _Lowering:
         tensor = Tensor(
             name=name, shape=stored, dtype=dtype, scale=float(scale[0]), zero_point=int(zero[0]), onnx=name, view=view
         )
-        if source in {i.name for i in graph.proto.graph.input}:
-            self.tensors[name] = tensor
-            self.quantised[name] = Value(tensor=name, view=view)
-            ports = Port(name=source, shape=shape, tensor=name, view=view, direction="input", real=True)
-            self.ports.append(ports)
-            return
-        self._compute(node, source, tensor, view)
+        clip = graph.producer.get(source)
+        inputs = {i.name for i in graph.proto.graph.input}
+        if source in inputs:
+            self._input(source, tensor, None)
+        elif clip is not None and clip.op_type == "Clip" and clip.input[0] in inputs and graph.uses[clip.input[0]] == 1:
+            self._input(clip.input[0], tensor, self._bounds(clip, tensor))
+        else:
+            self._compute(node, source, tensor, view)
+
+    def _input(self, name: str, tensor: Tensor, clamp: tuple[int, int] | None) -> None:
+        """A float input that the host quantises, or clips and quantises."""
+        self.tensors[tensor.name] = tensor
+        self.quantised[tensor.name] = Value(tensor=tensor.name, view=tensor.view)
+        shape = self.graph.shapes[name]
+        self.ports.append(
+            Port(
+                name=name,
+                shape=shape,
+                tensor=tensor.name,
+                view=tensor.view,
+                direction="input",
+                real=True,
+                clamp=clamp,
+            )
+        )
 
     def _dequantise(self, node: onnx.NodeProto) -> None:
         value = self.quantised[node.input[0]]

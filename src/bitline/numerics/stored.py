@@ -26,6 +26,8 @@ def dequantise(values: Array, tensor: Tensor) -> npt.NDArray[np.float32]:
 def to_stored(values: Array, port: Port, tensor: Tensor) -> Ints:
     """Samples [n, *port.shape[1:]] -> integers [n, H, W, C] as the tensor is stored."""
     integers = quantise_real(values, tensor) if port.real else values.astype(np.int64)
+    if port.clamp is not None:
+        integers = np.clip(integers, *port.clamp)
     flat = integers.reshape(len(values), -1)
     stored = np.zeros((len(values), int(np.prod(tensor.shape))), np.int64)
     stored[:, port.view.evaluate().reshape(-1)] = flat
