@@ -95,20 +95,27 @@ def assemble(text: str, *, place: str = "program.asm") -> Program:
     first, *lines = text.splitlines() or [""]
     header = from_json(Program, first.removeprefix("; header "), place=f"{place}:1")
     names = {space.name: i for i, space in enumerate(header.spaces)}
-    phases: dict[str, list[Queue]] = {"setup": [], "main": []}
-    queues: list[Queue] = []
+    phases: dict[str, list[tuple[str, list[tuple[Instruction, int]]]]] = {"setup": [], "main": []}
+    lines_of_queue: list[tuple[Instruction, int]] = []
     for number, line in enumerate(lines, 2):
         try:
             if line.endswith(":"):
                 phase, unit = line[:-1].split()
-                queues = phases[phase]
-                queues.append(Queue(unit=unit, code=(), kernels=()))  # type: ignore[arg-type]
-                continue
-            instruction, kernel = _parse_line(names, line)
-            last = queues[-1]
-            queues[-1] = replace(last, code=(*last.code, instruction), kernels=(*last.kernels, kernel))
+                lines_of_queue = []
+                phases[phase].append((unit, lines_of_queue))
+            elif not phases["setup"] and not phases["main"]:
+                raise ValueError("it belongs to no queue")
+            else:
+                lines_of_queue.append(_parse_line(names, line))
         except (ValueError, KeyError, IndexError, Refusal) as error:
             raise refuse(
                 "BL0205", f"not an instruction: {line.strip()!r} ({error})", place=f"{place}:{number}"
             ) from None
-    return replace(header, setup=tuple(phases["setup"]), main=tuple(phases["main"]))
+    setup, main = (
+        tuple(
+            Queue(unit=unit, code=tuple(i for i, _ in code), kernels=tuple(k for _, k in code))  # type: ignore[arg-type]
+            for unit, code in phases[phase]
+        )
+        for phase in ("setup", "main")
+    )
+    return replace(header, setup=setup, main=main)

@@ -465,6 +465,8 @@ class _Lowering:
         smallest, largest = LIMITS[x.dtype]
         reach = max(largest - x.zero_point, x.zero_point - smallest, largest - smallest)
         bound = np.abs(weights).sum(axis=1).reshape(-1) * reach + np.abs(bias)
+        if not math.lossless:  # all conversions may clip to nothing, while the offset of the weights is taken off in full
+            bound = bound + rows * (largest - smallest) * math.weight_offset
         parameters = np.zeros((channels, 3), np.int64)
         parameters[:, 0] = bias
         for channel, (factor, most) in enumerate(zip(step / y.scale, bound, strict=True)):

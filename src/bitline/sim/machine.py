@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitline.core.diagnostics import refuse
-from bitline.ir.program import Program, Queue
+from bitline.ir.program import Cores, End, Fill, Loop, Program, Queue
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -67,13 +67,15 @@ def take_outputs(machine: Machine) -> dict[str, Bytes]:
 
 
 def matching_ends(queue: Queue) -> dict[int, int]:
-    """Place of the `End` of every `Loop` and `Cores`."""
-    from bitline.ir.program import Cores, End, Loop
-
+    """Place of the `End` of every `Loop` and `Cores`; raises for a queue that no unit could run."""
     ends: dict[int, int] = {}
     stack: list[int] = []
     for place, instruction in enumerate(queue.code):
         match instruction:
+            case Loop() if instruction.count < 1:
+                raise stuck(f"{queue.unit}[{place}]: a loop of {instruction.count} passes")
+            case Fill() if not 0 <= instruction.value <= 0xFF:
+                raise stuck(f"{queue.unit}[{place}]: {instruction.value} is no byte")
             case Loop() | Cores():
                 stack.append(place)
             case End():

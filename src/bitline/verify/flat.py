@@ -15,6 +15,8 @@ from bitline.isa.table import BY_OPCODE, MAGIC
 
 I64 = npt.NDArray[np.int64]
 
+LONGEST_VARINT: Final = 70
+"""Bits after which a number cannot be one of ours."""
 MAX_LEVELS: Final = 16
 """Stride levels that a hardware loop nest may have, the core included."""
 
@@ -74,6 +76,8 @@ class _Bytes:
         while (byte := self.byte()) & 0x80:
             raw |= (byte & 0x7F) << shift
             shift += 7
+            if shift > LONGEST_VARINT:
+                raise ValueError("a number is too long")
         raw |= byte << shift
         return -((raw + 1) // 2) if raw % 2 else raw // 2
 

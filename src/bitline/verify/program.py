@@ -67,6 +67,10 @@ def _structure(program: FlatProgram) -> list[Diagnostic]:
                     errors += _token_errors(program, unit, op, int(row[f.ARG0]), tokens, where)
                 if op in (f.SEND, f.RECV) and not 0 <= row[f.ARG0] < program.channels:
                     errors.append(_error(f"no channel {row[f.ARG0]}", where))
+                if op == f.LOOP and row[f.ARG0] < 1:
+                    errors.append(_error(f"a loop of {row[f.ARG0]} passes", where))
+                if op == f.FILL and not 0 <= row[f.ARG0] <= 0xFF:
+                    errors.append(_error(f"{row[f.ARG0]} is no byte", where))
                 if op == f.MVM and not 0 <= row[f.ARG0] < program.math_count:
                     errors.append(_error(f"no arithmetic {row[f.ARG0]}", where))
                 if op == f.VECTOR and not 0 <= row[f.ARG0] < len(program.post_ops):
