@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
-    """Instructions of one kernel on one unit: first start to last end, and how long the unit was busy in between."""
+    """Instructions of one kernel on one unit: first start to last end, and the time in between during which
+    at least one of them was being carried out.
+    """
 
     kernel: int
     core: int

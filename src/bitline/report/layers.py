@@ -57,7 +57,7 @@ def unit_order(unit: str) -> tuple[int, str]:
 
 
 def busy_share(span: Span) -> float:
-    """Busy time over duration, at most 1: arrays of a core work side by side and each counts."""
+    """Busy time over duration; arrays of a core that work side by side count once."""
     duration = span.end_ps - span.start_ps
     return min(1.0, span.busy_ps / duration) if duration else 1.0
 
@@ -84,7 +84,6 @@ def bound_by(spans: Sequence[Span]) -> str:
         length = span.end_ps - span.start_ps
         within = (span.end_ps - max(start, span.start_ps)) / length if length else 1.0
         busy[span.unit, span.core] += span.busy_ps * max(0.0, within)
-    # Arrays of a core multiply side by side, so that the busy time of `mvm` may exceed the duration.
     share_of = {key: min(1.0, time / (end - start)) if end > start else 1.0 for key, time in busy.items()}
     unit, core = min(busy, key=lambda key: (-share_of[key], -busy[key], unit_order(key[0]), key[1]))
     share = share_of[unit, core]

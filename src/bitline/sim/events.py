@@ -37,6 +37,7 @@ def simulate(code, first, last, core_of, cores, tokens, channels, ports, arrays,
     depth = np.ones(queues, np.int64)
     now = np.zeros(queues, np.int64)
     done = np.zeros(queues, np.int64)
+    covered = np.zeros(queues, np.int64)
     posted = np.zeros((cores, tokens), np.int64)
     taken = np.zeros((cores, tokens), np.int64)
     post_time = np.zeros((cores, tokens, TOKEN_CAPACITY), np.int64)
@@ -161,7 +162,8 @@ def simulate(code, first, last, core_of, cores, tokens, channels, ports, arrays,
                 if spans[q, kernel, 0] < 0 or start < spans[q, kernel, 0]:
                     spans[q, kernel, 0] = start
                 spans[q, kernel, 1] = max(spans[q, kernel, 1], end)
-                spans[q, kernel, 2] += end - start
+                spans[q, kernel, 2] += max(0, end - max(start, covered[q]))  # arrays side by side count once
+                covered[q] = max(covered[q], end)
                 spans[q, kernel, 3] += 1
             instructions += 1
             at[q] += 1

@@ -34,9 +34,7 @@
       ...(nodes && nodes !== data.kernels[kernel][0] ? [`ONNX: ${nodes}`] : []),
       `core ${core}, ${data.units[unit]}`,
       `start ${us(start)} us, duration ${us(end - start)} us`,
-      share > 100
-        ? `busy all the time, ${(share / 100).toFixed(1)} arrays at once on average`
-        : `busy ${us(busy)} us, ${share.toFixed(0)} % of the duration`,
+      `busy ${us(busy)} us, ${share.toFixed(0)} % of the duration`,
       `${instructions} instruction${instructions === 1 ? "" : "s"}`,
     ].join("\n");
   };
