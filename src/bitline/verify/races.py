@@ -12,6 +12,8 @@ Flanagan and Freund, PLDI 2009): a conflicting access that is not ordered after 
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 from numba import njit
 
@@ -52,43 +54,241 @@ NOBODY, HOST, SETUP, SETUP_IN_USE = -1, -2, -3, -4
 """Writers that are no queue of the phase; `SETUP_IN_USE`: the phase has read what setup wrote, so it has to stay."""
 TOKEN_CAPACITY = 256
 """Outstanding posts that a counter may hold."""
+LETTER_CAPACITY = 8
+"""Messages that may be on their way from one core to another; a sender waits when there are more."""
+
+
+class Tables(NamedTuple):
+    """The program as `verify.flat` made it."""
+
+    code: Any
+    operands: Any
+    run_starts: Any
+    runs: Any
+
+
+class Memories(NamedTuple):
+    """Where the granules of each memory begin, and which queues read it; the arrays are the last entry of readers."""
+
+    base: Any
+    bytes: Any
+    core_stride: Any
+    granule: Any
+    constant: Any
+    readers: Any
+    reader_slot: Any
+    reader: Any
+
+
+class Arrays(NamedTuple):
+    """Arrays per core and their size; `row_edge` and `col_edge` number the strips of cells that share their fate."""
+
+    count: Any
+    rows: Any
+    cols: Any
+    base: Any
+    row_edge: Any
+    col_edge: Any
+    row_cells: Any
+    col_cells: Any
+
+
+class Watch(NamedTuple):
+    """What is known so far: clocks of queues, last writer and readers of every granule, findings."""
+
+    clocks: Any
+    writer: Any
+    written_at: Any
+    read_at: Any
+    found: Any
+    count: Any
 
 
 @njit(cache=True)
-def _report(found, count, kind, queue, place, other, where):
-    if count[0] < found.shape[0]:
-        found[count[0], 0] = kind
-        found[count[0], 1] = queue
-        found[count[0], 2] = place
-        found[count[0], 3] = other
-        found[count[0], 4] = where
-    count[0] += 1
+def _report(watch, kind, queue, place, other, where):
+    if watch.count[0] < watch.found.shape[0]:
+        watch.found[watch.count[0], 0] = kind
+        watch.found[watch.count[0], 1] = queue
+        watch.found[watch.count[0], 2] = place
+        watch.found[watch.count[0], 3] = other
+        watch.found[watch.count[0], 4] = where
+    watch.count[0] += 1
 
 
 @njit(cache=True)
-def _touch(
-    granule, write, q, clocks, writer, written_at, readers, read_at, reader_slot, queue_of_slot, place, found, count
-):
-    """One granule read or written by queue q; `reader_slot` is q's column among the readers of this memory."""
-    last = writer[granule]
+def _touch(watch, memories, space, granule, write, q, place):
+    """One granule of a memory read or written by queue q."""
+    last = watch.writer[granule]
     if write and last == SETUP_IN_USE:
-        _report(found, count, SETUP_LOST, q, place, -1, granule)
-    if last >= 0 and last != q and written_at[granule] > clocks[q, last]:
-        _report(found, count, RACE, q, place, last, granule)
+        _report(watch, SETUP_LOST, q, place, -1, granule)
+    if last >= 0 and last != q and watch.written_at[granule] > watch.clocks[q, last]:
+        _report(watch, RACE, q, place, last, granule)
     if write:
-        for slot in range(readers):
-            other = queue_of_slot[slot]
-            if other != q and read_at[granule, slot] > clocks[q, other]:
-                _report(found, count, RACE, q, place, other, granule)
-        writer[granule] = q
-        written_at[granule] = clocks[q, q]
-    else:
-        if last == NOBODY:
-            _report(found, count, UNWRITTEN, q, place, -1, granule)
-        if last == SETUP:
-            writer[granule] = SETUP_IN_USE
-        if reader_slot >= 0:
-            read_at[granule, reader_slot] = clocks[q, q]
+        for slot in range(memories.readers[space]):
+            other = memories.reader[space, slot]
+            if other != q and watch.read_at[granule, slot] > watch.clocks[q, other]:
+                _report(watch, RACE, q, place, other, granule)
+        watch.writer[granule] = q
+        watch.written_at[granule] = watch.clocks[q, q]
+        return
+    if last == NOBODY:
+        _report(watch, UNWRITTEN, q, place, -1, granule)
+    if last == SETUP:
+        watch.writer[granule] = SETUP_IN_USE
+    slot = memories.reader_slot[space, q]
+    if slot >= 0:
+        watch.read_at[granule, slot] = watch.clocks[q, q]
+
+
+@njit(cache=True)
+def _offset(operands, operand, counters, depth):
+    """`phase + sum stride * counter`, before the modulus."""
+    value = operands[operand, O_PHASE]
+    for level in range(depth):
+        value += operands[operand, O_STRIDES + level] * counters[level]
+    return value
+
+
+@njit(cache=True)
+def _number(operands, operand, counters, depth):
+    """The value of an address that counts arrays or cores."""
+    value = _offset(operands, operand, counters, depth)
+    if operands[operand, O_MODULUS] > 0:
+        value %= operands[operand, O_MODULUS]
+    return operands[operand, O_BASE] + value
+
+
+@njit(cache=True)
+def _adds(tables, place, counters, depth):
+    """Whether an mvm adds to what its target holds."""
+    mask = tables.code[place, OVERWRITE]
+    if mask < 0:
+        return True
+    for level in range(depth):  # noqa: SIM110  # compiled code knows no generators
+        if (mask >> level) & 1 and counters[level] != 0:
+            return True
+    return False
+
+
+@njit(cache=True)
+def _access(tables, memories, watch, operand, read, write, q, core, place, counters, depth):
+    """All bytes of an operand; returns how many there are."""
+    operands = tables.operands
+    space = operands[operand, O_SPACE]
+    start = _offset(operands, operand, counters, depth)
+    modulus = operands[operand, O_MODULUS]
+    granule = memories.granule[space]
+    origin = memories.base[space] + memories.core_stride[space] * core
+    constant = memories.constant[space]
+    if write and constant:
+        _report(watch, CONSTANT_WRITTEN, q, place, -1, space)
+    total = 0
+    run = operands[operand, O_RUNS]
+    for r in range(tables.run_starts[run], tables.run_starts[run + 1]):
+        offset = start + tables.runs[r, 0]
+        left = tables.runs[r, 1]
+        total += left
+        while left > 0:
+            part = left
+            if modulus > 0:
+                offset %= modulus
+                part = min(left, modulus - offset)
+            first = operands[operand, O_BASE] + offset
+            if first < 0 or first + part > memories.bytes[space]:
+                _report(watch, OUTSIDE, q, place, space, first)
+                break
+            if not constant:
+                for g in range(first // granule, (first + part - 1) // granule + 1):
+                    if read:
+                        _touch(watch, memories, space, origin + g, False, q, place)
+                    if write:
+                        _touch(watch, memories, space, origin + g, True, q, place)
+            left -= part
+            offset += part
+    return total
+
+
+@njit(cache=True)
+def _cells(tables, memories, arrays, watch, rows, q, core, place, counters, depth):
+    """The cells of a block, written or multiplied."""
+    code = tables.code
+    array = _number(tables.operands, code[place, ARRAY], counters, depth)
+    top, left = code[place, ROW], code[place, COL]
+    bottom, right = top + rows, left + code[place, COLS]
+    if array < 0 or array >= arrays.count or top < 0 or left < 0 or bottom > arrays.rows or right > arrays.cols:
+        _report(watch, ARRAY_OUTSIDE, q, place, -1, array)
+        return
+    if rows <= 0 or right <= left:
+        return
+    base = arrays.base + (core * arrays.count + array) * arrays.row_cells * arrays.col_cells
+    space = memories.bytes.shape[0]
+    for i in range(arrays.row_edge[top], arrays.row_edge[bottom]):
+        for j in range(arrays.col_edge[left], arrays.col_edge[right]):
+            _touch(watch, memories, space, base + i * arrays.col_cells + j, code[place, OP] == WRITE, q, place)
+
+
+@njit(cache=True)
+def _work(tables, memories, arrays, watch, q, core, place, counters, depth):
+    """One instruction that moves or computes: first what it reads, last what it writes."""
+    code = tables.code
+    op = code[place, OP]
+    read = 0
+    for column in range(SRC0, SRC2 + 1):
+        operand = code[place, column]
+        if operand >= 0:
+            total = _access(tables, memories, watch, operand, True, False, q, core, place, counters, depth)
+            if column == SRC0:
+                read = total
+    if code[place, DST] >= 0:
+        adds = op == MVM and _adds(tables, place, counters, depth)
+        written = _access(tables, memories, watch, code[place, DST], adds, True, q, core, place, counters, depth)
+        if (op == DMA and written != read) or (op == MVM and written != 4 * code[place, COLS]):
+            _report(watch, SIZES, q, place, -1, written)
+    if op == WRITE:
+        if read != code[place, ROWS] * code[place, COLS]:
+            _report(watch, SIZES, q, place, -1, read)
+        _cells(tables, memories, arrays, watch, code[place, ROWS], q, core, place, counters, depth)
+    elif op == MVM:
+        _cells(tables, memories, arrays, watch, read, q, core, place, counters, depth)
+
+
+@njit(cache=True)
+def _walk(code, place, core, counters, depth, q):
+    """A loop mark: where to go on, or -1 if the place is none."""
+    op = code[place, OP]
+    if op == LOOP:
+        if code[place, ARG0] <= 0:
+            return code[place, MATE] + 1
+        counters[q, depth[q]] = 0
+        depth[q] += 1
+        return place + 1
+    if op == CORES:
+        return place + 1 if code[place, ARG0] <= core < code[place, ARG1] else code[place, MATE] + 1
+    if op == END:
+        mate = code[place, MATE]
+        if code[mate, OP] == LOOP:
+            counters[q, depth[q] - 1] += 1
+            if counters[q, depth[q] - 1] < code[mate, ARG0]:
+                return mate + 1
+            depth[q] -= 1
+            counters[q, depth[q]] = 0
+        return place + 1
+    return -1
+
+
+@njit(cache=True)
+def _hand_on(copies, posted, clocks, q):
+    """Keep a copy of q's clocks for whoever waits for it; what q does from now on comes after."""
+    copies[posted % copies.shape[0]] = clocks[q]
+    clocks[q, q] += 1
+
+
+@njit(cache=True)
+def _take_over(copies, taken, clocks, q):
+    """Everything before the matching hand-over comes before what q does from now on."""
+    copy = copies[taken % copies.shape[0]]
+    for other in range(clocks.shape[0]):
+        clocks[q, other] = max(clocks[q, other], copy[other])
 
 
 @njit(cache=True)
@@ -98,29 +298,34 @@ def check(
     token_count, channel_count,
     space_base, space_bytes, space_core_stride, space_granule, space_constant,
     space_slots, slot_table, slot_queue,
-    arrays, array_rows, array_cols, array_base, row_edge, col_edge, row_cells, col_cells,
+    array_count, array_rows, array_cols, array_base, row_edge, col_edge, row_cells, col_cells,
     writer, written_at, read_at,
     found,
 ):  # fmt: skip
-    """Run every queue to its end. Returns (findings, executed, stuck queues, unbalanced tokens as a bit pattern of
-    names)."""
+    """Run every queue to its end.
+
+    Returns (findings, executed, stuck queues, where each queue stands, tokens left over, messages left over).
+    """
     queues = queue_first.shape[0]
-    levels = operands.shape[1] - O_STRIDES
     clocks = np.zeros((queues, queues), np.int64)
+    depth = np.ones(queues, np.int64)
+    counters = np.zeros((queues, operands.shape[1] - O_STRIDES), np.int64)
     for q in range(queues):
         clocks[q, q] = 1
-    at = queue_first.copy()
-    counters = np.zeros((queues, levels), np.int64)
-    depth = np.ones(queues, np.int64)
-    for q in range(queues):
         counters[q, 0] = queue_core[q]
+    tables = Tables(code, operands, run_starts, runs)
+    memories = Memories(
+        space_base, space_bytes, space_core_stride, space_granule, space_constant, space_slots, slot_table, slot_queue
+    )
+    arrays = Arrays(array_count, array_rows, array_cols, array_base, row_edge, col_edge, row_cells, col_cells)
+    watch = Watch(clocks, writer, written_at, read_at, found, np.zeros(1, np.int64))
+    at = queue_first.copy()
     posted = np.zeros((cores, token_count), np.int64)
     taken = np.zeros((cores, token_count), np.int64)
-    copies = np.zeros((cores, token_count, TOKEN_CAPACITY, queues), np.int32)
+    copies = np.zeros((cores, token_count, TOKEN_CAPACITY, queues), np.int64)
     sent = np.zeros((cores, cores, channel_count), np.int64)
     received = np.zeros((cores, cores, channel_count), np.int64)
-    letters = np.zeros((cores, cores, channel_count, 8, queues), np.int32)
-    count = np.zeros(1, np.int64)
+    letters = np.zeros((cores, cores, channel_count, LETTER_CAPACITY, queues), np.int64)
     executed = 0
     progress = True
     while progress:
@@ -130,171 +335,41 @@ def check(
             while at[q] < queue_last[q]:
                 place = at[q]
                 op = code[place, OP]
-                if op == LOOP:
-                    if code[place, ARG0] <= 0:
-                        at[q] = code[place, MATE] + 1
-                        continue
-                    counters[q, depth[q]] = 0
-                    depth[q] += 1
-                elif op == CORES:
-                    if not (code[place, ARG0] <= core < code[place, ARG1]):
-                        at[q] = code[place, MATE] + 1
-                        continue
-                elif op == END:
-                    mate = code[place, MATE]
-                    if code[mate, OP] == LOOP:
-                        counters[q, depth[q] - 1] += 1
-                        if counters[q, depth[q] - 1] < code[mate, ARG0]:
-                            at[q] = mate + 1
-                            continue
-                        depth[q] -= 1
-                        counters[q, depth[q]] = 0
-                elif op == WAIT:
+                following = _walk(code, place, core, counters, depth, q)
+                if following >= 0:
+                    at[q] = following
+                    progress = True
+                    continue
+                if op == WAIT:
                     token = code[place, ARG0]
                     if taken[core, token] >= posted[core, token]:
                         break
-                    copy = taken[core, token] % TOKEN_CAPACITY
-                    for other in range(queues):
-                        clocks[q, other] = max(clocks[q, other], copies[core, token, copy, other])
+                    _take_over(copies[core, token], taken[core, token], clocks, q)
                     taken[core, token] += 1
-                    executed += 1
                 elif op == POST:
                     token = code[place, ARG0]
                     if posted[core, token] - taken[core, token] >= TOKEN_CAPACITY:
-                        _report(found, count, FULL, q, place, -1, token)
+                        _report(watch, FULL, q, place, -1, token)
                         break
-                    copy = posted[core, token] % TOKEN_CAPACITY
-                    for other in range(queues):
-                        copies[core, token, copy, other] = clocks[q, other]
+                    _hand_on(copies[core, token], posted[core, token], clocks, q)
                     posted[core, token] += 1
-                    clocks[q, q] += 1
-                    executed += 1
                 elif op in (SEND, RECV):
-                    operand = code[place, ARRAY]
-                    value = operands[operand, O_PHASE]
-                    for level in range(depth[q]):
-                        value += operands[operand, O_STRIDES + level] * counters[q, level]
-                    if operands[operand, O_MODULUS] > 0:
-                        value %= operands[operand, O_MODULUS]
-                    peer = (core + operands[operand, O_BASE] + value) % cores
+                    peer = (core + _number(operands, code[place, ARRAY], counters[q], depth[q])) % cores
                     channel = code[place, ARG0]
                     if op == SEND:
-                        if sent[core, peer, channel] - received[core, peer, channel] >= 8:
+                        if sent[core, peer, channel] - received[core, peer, channel] >= LETTER_CAPACITY:
                             break
-                        copy = sent[core, peer, channel] % 8
-                        for other in range(queues):
-                            letters[core, peer, channel, copy, other] = clocks[q, other]
+                        _hand_on(letters[core, peer, channel], sent[core, peer, channel], clocks, q)
                         sent[core, peer, channel] += 1
-                        clocks[q, q] += 1
                     else:
                         if received[peer, core, channel] >= sent[peer, core, channel]:
                             break
-                        copy = received[peer, core, channel] % 8
-                        for other in range(queues):
-                            clocks[q, other] = max(clocks[q, other], letters[peer, core, channel, copy, other])
+                        _take_over(letters[peer, core, channel], received[peer, core, channel], clocks, q)
                         received[peer, core, channel] += 1
-                    executed += 1
                 else:
-                    executed += 1
-                    total_read = 0
-                    for column in range(SRC0, SRC2 + 2):
-                        # read operands first; the written one, also read where sums are added, comes last
-                        write = column == SRC2 + 1
-                        operand = code[place, DST] if write else code[place, column]
-                        if operand < 0:
-                            continue
-                        adds = False
-                        if write and op == MVM:
-                            mask = code[place, OVERWRITE]
-                            adds = mask < 0
-                            if not adds:
-                                for level in range(depth[q]):
-                                    if (mask >> level) & 1 and counters[q, level] != 0:
-                                        adds = True
-                        space = operands[operand, O_SPACE]
-                        start = operands[operand, O_PHASE]
-                        for level in range(depth[q]):
-                            start += operands[operand, O_STRIDES + level] * counters[q, level]
-                        modulus = operands[operand, O_MODULUS]
-                        granule = space_granule[space]
-                        origin = space_base[space] + space_core_stride[space] * core
-                        slots = space_slots[space]
-                        own_slot = slot_table[space, q]
-                        run = operands[operand, O_RUNS]
-                        if write and space_constant[space]:
-                            _report(found, count, CONSTANT_WRITTEN, q, place, -1, space)
-                        total = 0
-                        for r in range(run_starts[run], run_starts[run + 1]):
-                            offset = start + runs[r, 0]
-                            left = runs[r, 1]
-                            total += left
-                            while left > 0:
-                                if modulus > 0:
-                                    offset %= modulus
-                                    part = min(left, modulus - offset)
-                                else:
-                                    part = left
-                                first = operands[operand, O_BASE] + offset
-                                if first < 0 or first + part > space_bytes[space]:
-                                    _report(found, count, OUTSIDE, q, place, space, first)
-                                    left = 0
-                                    break
-                                if not space_constant[space]:
-                                    for g in range(first // granule, (first + part - 1) // granule + 1):
-                                        if not write or adds:
-                                            _touch(
-                                                origin + g, False, q, clocks, writer, written_at, slots, read_at,
-                                                own_slot, slot_queue[space], place, found, count,
-                                            )  # fmt: skip
-                                        if write:
-                                            _touch(
-                                                origin + g, True, q, clocks, writer, written_at, slots, read_at,
-                                                own_slot, slot_queue[space], place, found, count,
-                                            )  # fmt: skip
-                                left -= part
-                                offset += part
-                        if not write and column == SRC0:
-                            total_read = total
-                        if write and op == DMA and total != total_read:
-                            _report(found, count, SIZES, q, place, -1, total)
-                        if write and op == MVM and total != 4 * code[place, COLS]:
-                            _report(found, count, SIZES, q, place, -1, total)
-                    if op in (WRITE, MVM):
-                        rows = code[place, ROWS] if op == WRITE else total_read
-                        if op == WRITE and total_read != rows * code[place, COLS]:
-                            _report(found, count, SIZES, q, place, -1, total_read)
-                        operand = code[place, ARRAY]
-                        value = operands[operand, O_PHASE]
-                        for level in range(depth[q]):
-                            value += operands[operand, O_STRIDES + level] * counters[q, level]
-                        if operands[operand, O_MODULUS] > 0:
-                            value %= operands[operand, O_MODULUS]
-                        array = operands[operand, O_BASE] + value
-                        top, left = code[place, ROW], code[place, COL]
-                        bottom, right = top + rows, left + code[place, COLS]
-                        if (
-                            array < 0
-                            or array >= arrays
-                            or top < 0
-                            or left < 0
-                            or bottom > array_rows
-                            or right > array_cols
-                        ):
-                            _report(found, count, ARRAY_OUTSIDE, q, place, -1, array)
-                        elif rows > 0 and right > left:
-                            base = array_base + ((core * arrays) + array) * row_cells * col_cells
-                            space = space_bytes.shape[0]
-                            for i in range(row_edge[top], row_edge[bottom]):
-                                for j in range(col_edge[left], col_edge[right]):
-                                    _touch(
-                                        base + i * col_cells + j, op == WRITE, q, clocks, writer, written_at,
-                                        space_slots[space], read_at, slot_table[space, q], slot_queue[space],
-                                        place, found, count,
-                                    )  # fmt: skip
+                    _work(tables, memories, arrays, watch, q, core, place, counters[q], depth[q])
+                executed += 1
                 at[q] = place + 1
                 progress = True
-    stuck = 0
-    for q in range(queues):
-        if at[q] < queue_last[q]:
-            stuck += 1
-    return count[0], executed, stuck, at, posted - taken, sent - received
+    stuck = (at < queue_last).sum()
+    return watch.count[0], executed, stuck, at, posted - taken, sent - received
