@@ -30,7 +30,7 @@ from bitline.numerics.arrays import array_product, converts, decode_cells
 from bitline.sim import sections
 from bitline.sim.machine import Machine, stuck
 from bitline.sim.sections import CoresNode, Leaf, LoopNode, Node, Pattern, Section
-from bitline.sim.step import address_of, integers, vector_result
+from bitline.sim.step import integers, number_of, vector_result
 
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
@@ -264,11 +264,11 @@ class Executor:
                     machine.tokens[core, node.token] += 1
                     machine.executed += 1
                 case Send():
-                    peer = (core + sum(address_of(node.peer, counters))) % cores
+                    peer = (core + number_of(node.peer, counters)) % cores
                     machine.messages[core, peer, node.channel] += 1
                     machine.executed += 1
                 case Recv():
-                    peer = (core + sum(address_of(node.peer, counters))) % cores
+                    peer = (core + number_of(node.peer, counters)) % cores
                     while machine.messages[peer, core, node.channel] == 0:
                         yield
                     machine.messages[peer, core, node.channel] -= 1

@@ -53,10 +53,15 @@ def touched(machine: Machine, operand: Operand, counters: list[int]) -> Ints:
     return places
 
 
+def number_of(address: Address, counters: list[int]) -> int:
+    """The value of an address that counts arrays or cores."""
+    base, start = address_of(address, counters)
+    return base + (start % address.modulus if address.modulus else start)
+
+
 def array_of(machine: Machine, address: Address, counters: list[int]) -> int:
     """The number of an array. Raises where the core has no such array."""
-    base, start = address_of(address, counters)
-    array = base + (start % address.modulus if address.modulus else start)
+    array = number_of(address, counters)
     if not 0 <= array < machine.program.arrays_per_core:
         raise stuck(f"core has no array {array}")
     return array
@@ -193,10 +198,10 @@ def _run_queue(machine: Machine, queue: Queue, core: int) -> Generator[None]:
                 case Post():
                     machine.tokens[core, instruction.token] += 1
                 case Send():
-                    peer = sum(address_of(instruction.peer, counters)) + core
+                    peer = number_of(instruction.peer, counters) + core
                     machine.messages[core, peer % cores, instruction.channel] += 1
                 case Recv():
-                    peer = sum(address_of(instruction.peer, counters)) + core
+                    peer = number_of(instruction.peer, counters) + core
                     while machine.messages[peer % cores, core, instruction.channel] == 0:
                         yield
                     machine.messages[peer % cores, core, instruction.channel] -= 1
