@@ -19,7 +19,7 @@ import numpy.typing as npt
 from bitline.core.diagnostics import Diagnostic, Refusal
 from bitline.engines.ort import Session
 from bitline.graph.model import Model
-from bitline.numerics.stored import from_bytes, from_stored, to_bytes, to_stored
+from bitline.numerics.stored import from_bytes, from_stored, sample_shape, to_bytes, to_stored
 from bitline.package import check_output, write_package
 from bitline.pipeline import check, compile_model
 from bitline.pipeline import load as load_simplified
@@ -99,7 +99,7 @@ class Package:
     def runner(self) -> Runner:
         """The simulated chip with the decoded program."""
         if self._runner is None:
-            self._runner = Runner(self.contents.program, self.contents.memories)
+            self._runner = Runner(self.contents.program, self.contents.memories, self.contents.host.functions)
         return self._runner
 
     @property
@@ -136,14 +136,14 @@ class Package:
         started = time.perf_counter()
         inputs = {p.tensor: p for p in network.ports if p.direction == "input"}
         stored = {
-            name: to_stored(fitting[port.name].reshape(count, *port.shape[1:]), port, network.tensor(name))
+            name: to_stored(fitting[port.name].reshape(count, *sample_shape(port.shape)), port, network.tensor(name))
             for name, port in inputs.items()
         }
         prepared = time.perf_counter()
         parts: list[dict[str, npt.NDArray[np.uint8]]] = []
         instructions = conversions = clipped = 0
         for chunk in self._chunks(count, step):
-            data = {name: to_bytes(values[chunk]) for name, values in stored.items()}
+            data = {name: to_bytes(values[chunk], network.tensor(name)) for name, values in stored.items()}
             ran = self.runner.step(data) if step else self.runner.run(data)
             parts.append(ran.outputs)
             instructions += ran.instructions

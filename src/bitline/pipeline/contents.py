@@ -18,9 +18,10 @@ from bitline.core.canonical import dumps, from_json, to_json
 from bitline.core.diagnostics import refuse
 from bitline.core.version import __version__
 from bitline.graph.macs import model_macs
-from bitline.ir.kernels import ArrayMath, Constants, MatMul, Network
+from bitline.ir.kernels import LIMITS, NUMPY, ArrayMath, Constants, Host, Lookup, MatMul, Network
 from bitline.ir.loops import nest_text
 from bitline.ir.program import Program
+from bitline.pipeline.hosts import HostKernels
 from bitline.ir.residency import BlockResidency, TensorResidency
 from bitline.ir.schedule import Schedule
 from bitline.isa import binary, text
@@ -68,14 +69,23 @@ def npz_bytes(arrays: Mapping[str, Array]) -> bytes:
     return out.getvalue()
 
 
-def golden_samples(network: Network) -> dict[str, Array]:
-    """Seeded stored inputs [samples, H, W, C], uniform over all integers: `input:<tensor>`."""
+def golden_samples(network: Network, constants: Constants) -> dict[str, Array]:
+    """Seeded stored inputs [samples, H, W, C]: quantised ones uniform over all integers, row numbers below the table that
+    they index, other integers and truth values 0 or 1, floats standard normal."""
+    rows = {k.x: len(constants[k.table]) for k in network.kernels if isinstance(k, Lookup)}
+    truths = {p.tensor for p in network.ports if p.dtype == "bool"}
     rng = np.random.Generator(np.random.Philox(GOLDEN_SEED))
     found: dict[str, Array] = {}
     for name in dict.fromkeys(p.tensor for p in network.ports if p.direction == "input"):
         tensor = network.tensor(name)
-        raw = rng.integers(0, 256, (GOLDEN_SAMPLES, *tensor.shape)).astype(np.uint8)
-        found[name] = raw if tensor.dtype == "u8" else raw.view(np.int8)
+        shape = (GOLDEN_SAMPLES, *tensor.shape)
+        if tensor.dtype == "f32":
+            found[name] = rng.standard_normal(shape).astype(np.float32)
+            continue
+        low, high = LIMITS[tensor.dtype] if tensor.dtype in ("u8", "s8", "s16") else (0, rows.get(name, 2) - 1)
+        if tensor.dtype == "u8" and tensor.scale == 1.0 and name in truths:
+            high = 1
+        found[name] = rng.integers(low, high + 1, shape).astype(NUMPY[tensor.dtype])
     return found
 
 
@@ -162,7 +172,7 @@ def package_contents(compiled: Compiled, options: Mapping[str, str]) -> tuple[pa
     macs = model_macs(compiled.quantised.model)
     figures = compile_figures(network, schedule, planned.blocks, built.program, compiled.trace, chip, macs)
     table: dict[str, Json] = {"blocks": block_rows(network, planned.blocks, chip.array.per_core.value)}
-    inputs = golden_samples(network)
+    inputs = golden_samples(network, compiled.lowered.constants)
     golden = compiled.golden.SerializeToString(deterministic=True)
     outputs = run_golden(golden, inputs)
     arrays = {f"input:{k}": v for k, v in inputs.items()} | {f"output:{k}": v for k, v in outputs.items()}
@@ -194,6 +204,7 @@ def package_contents(compiled: Compiled, options: Mapping[str, str]) -> tuple[pa
         "provenance.json": provenance(network, built.program).encode(),
         "report.html": page.encode(),
         "schedule.json": to_json(schedule).encode(),
+        "tables.bin": built.constants["tables"],
         "summary.json": dumps(figures | table).encode(),
         "target.json": to_json(chip).encode(),
         "trace.json": trace_json(compiled.trace, network).encode(),
@@ -261,7 +272,12 @@ class Contents:
     @cached_property
     def memories(self) -> dict[str, bytes]:
         """Contents of the constant memories."""
-        return {"weights": self.files["arrays.bin"], "const": self.files["constants.bin"]}
+        return {"weights": self.files["arrays.bin"], "const": self.files["constants.bin"], "tables": self.files["tables.bin"]}
+
+    @cached_property
+    def host(self) -> HostKernels:
+        """The subgraphs that ONNX Runtime runs."""
+        return HostKernels(self.network, self.constants)
 
     @cached_property
     def figures(self) -> dict[str, Json]:
