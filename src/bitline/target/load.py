@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 
 from bitline.core.diagnostics import Diagnostic, Refusal, refuse
 from bitline.target import source as yaml
-from bitline.target.schema import CHECKS, KEYS, SECTIONS, Chip, Sourced, entry, meaning
+from bitline.target.schema import CHECKS, KEYS, OPTIONAL_SECTIONS, SECTIONS, Chip, Sourced, entry, meaning
 from bitline.target.source import Tree
 
 CATALOG: Final = Path(__file__).parent / "catalog"
@@ -157,8 +157,11 @@ def _value(tree: dict[str, Tree], section: str, key: str) -> Tree:
 
 
 def _put(tree: dict[str, Tree], key: str, value: Tree, source: str) -> None:
-    """Set a key of `KEYS`. A section that the file lacks or mistook stays wrong, for validation to tell."""
+    """Set a key of `KEYS`. A section that the file lacks or mistook stays wrong, for validation to tell, unless it may
+    be left out."""
     section, _, name = key.rpartition(".")
+    if section in OPTIONAL_SECTIONS:
+        tree.setdefault(section, {})
     keys = tree.get(section) if section else tree
     if isinstance(keys, dict):
         keys[name] = {"value": value, "source": source}
@@ -228,7 +231,7 @@ def _shown(tree: dict[str, Tree], path: yaml.Path) -> str:
 def _blame(chip: Chip, keys: tuple[str, ...], message: str, places: Places) -> Diagnostic:
     """A broken rule between keys: the place is an override where one of the keys was overridden."""
     found = [places[path] for path in (tuple(key.split(".")) for key in keys) if path in places]
-    place = next((p for p in found if p.code == "BL0101"), found[0])
+    place = next((p for p in found if p.code == "BL0101"), found[0] if found else places[()])
     values = ((key, entry(chip, key)) for key in keys)
     shown = ", ".join(f"{key} = {value.value}" for key, value in values if value)
     return Diagnostic(
