@@ -43,7 +43,16 @@ def load_target(name_or_path: str, overrides: Sequence[str] = ()) -> Chip:
 
     Raises `Refusal`: BL0102 no such target, BL0201 unreadable, BL0103 mistakes in the file, BL0101 in an override.
     """
-    tree, places = _read(name_or_path, ())
+    return _checked(*_read(name_or_path, ()), overrides)
+
+
+def changed(chip: Chip, overrides: Sequence[str]) -> Chip:
+    """`chip` with `key.path=value` overrides. Raises `Refusal` (BL0101) as `load_target` does."""
+    tree: dict[str, Tree] = json.loads(chip.model_dump_json(exclude_none=True))
+    return _checked(tree, {(): Place(code="BL0103", text=chip.name)}, overrides)
+
+
+def _checked(tree: dict[str, Tree], places: Places, overrides: Sequence[str]) -> Chip:
     _override(tree, places, overrides)
     try:
         # Strict validation accepts mappings for models only from JSON.
