@@ -32,12 +32,14 @@ def command(
 ) -> None:
     from bitline import api
     from bitline.report.figures import Json
+    from bitline.target.limits import limits
     from bitline.target.load import load_target
 
     check_output(output)
     chip = load_target(target, overrides)
     given = calibrated(model, shapes, quant)
-    for remark in (*given.model.remarks, *([given.samples.remark] if given.samples else [])):
+    stated = [f"target {chip.name}, {limit}" for limit in limits(chip)]
+    for remark in (*given.model.remarks, *([given.samples.remark] if given.samples else []), *stated):
         say(remark, quiet=json)
     started = time.perf_counter()
     package = api.compile(

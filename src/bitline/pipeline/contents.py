@@ -128,6 +128,10 @@ def facts_of(model: str, chip: Chip, figures: Mapping[str, Json]) -> Facts:
     updates = f"{number('array_writes'):,.0f} per inference"
     if f["resident"]:
         updates = "none: weights stay in the arrays"
+    wear = "no cell is written during inference"
+    if number("writes_per_cell_max"):
+        lasts = f"; lasts {number('lifetime_inferences'):,.0f} inferences" if f["lifetime_inferences"] is not None else ""
+        wear = f"{number('writes_per_cell_max'):,.0f} writes per inference of the worst cell{lasts}"
     return Facts(
         title=f"{model} on {chip.name}",
         model=model,
@@ -146,6 +150,7 @@ def facts_of(model: str, chip: Chip, figures: Mapping[str, Json]) -> Facts:
                 "weights over cells of the arrays that hold them, over all loads",
             ),
             ("weight writes", updates, "blocks written into arrays"),
+            ("wear", wear, "writes of the cell written most often; inferences until array.endurance_writes"),
             (
                 "instructions",
                 f"{number('instructions_static'):,.0f} static, {number('instructions_executed'):,.0f} executed",

@@ -111,23 +111,34 @@ def _write(chip: Chip, instruction: WriteWeights, src: _Access) -> Cost:
     return _cost(chip, duration_ns, energy_pj, (src,))
 
 
-def _mvm(chip: Chip, program: Program, instruction: Mvm) -> Cost:
-    """groups * (input_bits + pipeline_steps) * step, groups = ceil(rows / group_rows). Source: PUMA, src/ima.py.
+def mvm_ns(chip: Chip, rows: int, *, group_rows: int, input_bits: int) -> float:
+    """groups * (input_bits + pipeline_steps) * step, groups = ceil(rows / group_rows). Source: PUMA, src/ima.py."""
+    return -(-rows // group_rows) * (input_bits + chip.array.pipeline_steps.value) * chip.array.step_ns.value
 
-    Energy, over all input bits and weight slices: every cell, every driven row, and per column and row group one
-    conversion with its shift and add (ISAAC, Table I); the inputs read, the sums written, and read before where they
-    are added to. Whether a conditional overwrite adds is only known per execution, so it counts as adding.
+
+def mvm_array_fj(chip: Chip, rows: int, cols: int, *, group_rows: int, steps: int) -> float:
+    """Energy of one product inside an array, without its buffers; `steps` = input bits * weight slices.
+
+    Every cell, every driven row, and per column and row group one conversion with its shift and add (ISAAC, Table I).
     """
-    array, adc, math = chip.array, chip.adc, program.maths[instruction.math]
+    array, adc = chip.array, chip.adc
+    cells_fj = steps * rows * (cols * array.cell_energy_fj.value + array.row_energy_fj.value)
+    conversions_fj = steps * -(-rows // group_rows) * cols * (adc.energy_fj.value + adc.shift_add_energy_fj.value)
+    return cells_fj + conversions_fj
+
+
+def _mvm(chip: Chip, program: Program, instruction: Mvm) -> Cost:
+    """`mvm_ns`. Energy: `mvm_array_fj`, the inputs read, the sums written, and read before where they are added to.
+
+    Whether a conditional overwrite adds is only known per execution, so it counts as adding.
+    """
+    math = program.maths[instruction.math]
     src, dst = _access(chip, program, instruction.src), _access(chip, program, instruction.dst)
     rows, cols = src.bytes, instruction.cols
-    groups = -(-rows // math.group_rows)
-    steps = math.slices * math.input_bits
-    duration_ns = groups * (math.input_bits + array.pipeline_steps.value) * array.step_ns.value
-    cells_fj = steps * rows * (cols * array.cell_energy_fj.value + array.row_energy_fj.value)
-    conversions_fj = steps * groups * cols * (adc.energy_fj.value + adc.shift_add_energy_fj.value)
+    duration_ns = mvm_ns(chip, rows, group_rows=math.group_rows, input_bits=math.input_bits)
+    array_fj = mvm_array_fj(chip, rows, cols, group_rows=math.group_rows, steps=math.slices * math.input_bits)
     sums_pj = dst.energy_pj * (1 if instruction.overwrite == 0 else 2)
-    return _cost(chip, duration_ns, (cells_fj + conversions_fj) / FJ_PER_PJ + src.energy_pj + sums_pj, (src, dst))
+    return _cost(chip, duration_ns, array_fj / FJ_PER_PJ + src.energy_pj + sums_pj, (src, dst))
 
 
 def _vector(chip: Chip, program: Program, instruction: Vector) -> Cost:
