@@ -98,7 +98,9 @@ def test_a_negative_size_of_an_input_leaves_the_axis_open(tmp_path: Path) -> Non
     assert read_model(saved(tmp_path, with_input_shape(-1, 3))).remarks == ("open axis 0 of 'x' became 1",)
     model = read_model(saved(tmp_path, with_input_shape(-1, 3)), shapes={"x": (5, 3)})
     assert Wiring(model.proto.graph).shape("y") == (5, 3)
-    (diagnostic,) = refused(saved(tmp_path, with_input_shape(1, -1)))
+    proto = parsed("float[1,C] x) => (float[1,C] y", "y = Relu(x)")
+    proto.graph.input[0].type.tensor_type.shape.dim[1].dim_value = -1
+    (diagnostic,) = refused(saved(tmp_path, proto))
     assert diagnostic.code == "BL0303"
 
 

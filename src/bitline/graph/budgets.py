@@ -29,7 +29,7 @@ class Limits:
     model_bytes: int = 2 * 2**30  # protobuf cannot hold more in one message
     external_bytes: int = 64 * 2**30
     held_bytes: int | None = None  # weights held in memory; None: as much as the machine has free
-    fields: int = 4_000_000  # of the protobuf message, about 1 s to count
+    fields: int = 3_000_000  # of the protobuf message, about 1 s to count
     nodes: int = 1_000_000  # also after all functions are put in
     nesting: int = 8  # of subgraphs
     subgraphs: int = 1_000

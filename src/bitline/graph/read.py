@@ -26,6 +26,7 @@ from bitline.graph import shapes as shape_inference
 from bitline.graph.budgets import DEFAULTS, Limits, check_contents, check_extent, check_loops, damaged
 from bitline.graph.external import External, early, find_external, not_finite, read_into
 from bitline.graph.model import Model
+from bitline.graph.operands import check_operands
 from bitline.graph.wire import Damaged, measure
 
 __all__ = ["OLDEST_OPSET", "Limits", "read_model"]
@@ -66,6 +67,7 @@ def read_model(path: Path, *, shapes: Mapping[str, tuple[int, ...]] = {}, limits
     except _ONNX_ERRORS as error:
         raise (_contradicted(error, place, shapes) if shapes else _invalid(error, place)) from None
     shape_inference.check_static(proto, place=place, tensor_bytes=limits.tensor_bytes)
+    check_operands(proto.graph, place)
     _read_late(proto, external, path)
     _check_finite(proto, place)
     return Model(proto=proto, name=path.stem, path=path, remarks=tuple(remarks))

@@ -65,12 +65,18 @@ def measure(data: bytes | mmap.mmap, *, fields: int, nodes: int, subgraphs: int)
         counted += 1
         if counted > fields or seen > nodes or inner > subgraphs:
             return Extent(fields=counted, nodes=seen, subgraphs=inner, nesting=deepest, complete=False)
-        tag, at = _varint(data, at, end)
+        tag = data[at]
+        at += 1
+        if tag > 0x7F:  # numbers of one byte are nearly all there are: no call for them
+            tag, at = _varint(data, at - 1, end)
         form = tag & 7
         if form == _VARINT:
             _, at = _varint(data, at, end)
         elif form == _BYTES:
-            length, start = _varint(data, at, end)
+            length = data[at] if at < end else 0x80
+            start = at + 1
+            if length > 0x7F:
+                length, start = _varint(data, at, end)
             at = start + length
             if at > end:
                 raise Damaged(f"{length} bytes are announced at byte {start}, {end - start} are there")
