@@ -39,6 +39,9 @@ IMAGE = "float[1,4,8,8] x) => (float[a,b,c,d] y"
         ("y = ConvTranspose<group = 2>(x, w, b)", {"w": (4, 3, 3, 3), "b": (6,)}),
         ("y = Reshape(x, n)", {"n": (1, 16, -1, 4)}),
         ("y = Reshape(x, n)", {"n": (0, 16, 4, 4)}),
+        ("q = QuantizeLinear(x, s) y = DequantizeLinear(q, s)", {"s": (1,)}),
+        ("q = QuantizeLinear(x, s) y = DequantizeLinear(q, s)", {"s": (4,)}),
+        ("q = QuantizeLinear<axis = -1>(x, s) y = DequantizeLinear<axis = -1>(q, s)", {"s": (8,)}),
     ],
 )
 def test_sound(body: str, shapes: dict[str, tuple[int, ...]]) -> None:
@@ -56,6 +59,8 @@ def test_sound(body: str, shapes: dict[str, tuple[int, ...]]) -> None:
         ("y = Conv(x, w, b)", {"w": (6, 4, 3, 3), "b": (4,)}, "the bias [4] is not one number for each of 6 channels"),
         ("y = ConvTranspose(x, w)", {"w": (6, 4, 3, 3)}, "has 4 channels, the weights [6, 4, 3, 3] in 1 groups take 6"),
         ("y = Reshape(x, n)", {"n": (1, 4, 8, 9)}, "[1, 4, 8, 8] has 256 elements, [1, 4, 8, 9] has 288"),
+        ("q = QuantizeLinear(x, s) y = DequantizeLinear(q, s)", {"s": (3,)}, "scales [3] for axis 1 of [1, 4, 8, 8]"),
+        ("q = QuantizeLinear<axis = 4>(x, s) y = DequantizeLinear(q, s)", {"s": (4,)}, "axis 4 of [1, 4, 8, 8]"),
     ],
 )
 def test_contradicting(body: str, shapes: dict[str, tuple[int, ...]], words: str) -> None:

@@ -283,6 +283,19 @@ def test_old_opsets_are_raised_and_default_inputs_become_constants(tmp_path: Pat
     assert model.remarks == ("1 inputs with a default value became constants", "opset 9 became 13")
 
 
+def test_ir_version_3_without_default_inputs_can_take_constants(tmp_path: Path) -> None:
+    """Below version 4 every constant has to be an input as well, and quantising adds constants."""
+    proto = parsed("float[1,3] x) => (float[1,3] y", "y = Relu(x)")
+    proto.ir_version = 3
+    assert read_model(saved(tmp_path, proto)).proto.ir_version == 4
+
+
+def test_an_empty_input_is_refused(tmp_path: Path) -> None:
+    proto = parsed("float[1,0] x) => (float[1,0] y", "y = Relu(x)")
+    (diagnostic,) = refused(saved(tmp_path, proto))
+    assert (diagnostic.code, diagnostic.message) == ("BL0302", "input 'x' has an axis of size 0")
+
+
 def test_an_opset_of_the_future(tmp_path: Path) -> None:
     proto = small()
     proto.opset_import[0].version = 999

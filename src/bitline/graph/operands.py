@@ -1,7 +1,8 @@
 """Whether operands fit one another, where ONNX's shape inference does not look.
 
 It takes the channels of a convolution from the weights and the sizes of a Reshape from its second operand, and
-compares neither with the first. ONNX Runtime refuses such a model when it is loaded, which may be much later.
+compares neither with the first, nor scales with what they scale. ONNX Runtime refuses such a model when it is loaded,
+which may be much later.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from bitline.graph.model import Wiring, attribute
 
 
 def check_operands(graph: onnx.GraphProto, place: str) -> None:
-    """Raise `Refusal` (BL0202) for every convolution and Reshape whose operands contradict each other."""
+    """Raise `Refusal` (BL0202) for every convolution, Reshape and (de)quantisation whose operands disagree."""
     wiring = Wiring(graph)
     found = [
         Diagnostic(
@@ -41,8 +42,25 @@ def _contradictions(node: onnx.NodeProto, wiring: Wiring) -> Iterator[str]:
             yield from _convolution(node, x, w, bias)
         case "Reshape", [x, _, y] if x is not None and y is not None and math.prod(x) != math.prod(y):
             yield f"{list(x)} has {math.prod(x)} elements, {list(y)} has {math.prod(y)}"
+        case "QuantizeLinear" | "DequantizeLinear", [x, scale, *rest] if x is not None and scale is not None:
+            yield from _scaled(node, x, scale, rest[0] if len(node.input) > 2 else None)
         case _:
             return
+
+
+def _scaled(
+    node: onnx.NodeProto, x: tuple[int, ...], scale: tuple[int, ...], zero: tuple[int, ...] | None
+) -> Iterator[str]:
+    """One scale, one for each index of an axis, or (opset 21) one for each block of an axis."""
+    axis: int = attribute(node, "axis", 1)
+    if zero is not None and math.prod(zero) != math.prod(scale):
+        yield f"{math.prod(scale)} scales and {math.prod(zero)} zero points"
+    if math.prod(scale) == 1 or (len(scale) == len(x) > 1 and attribute(node, "block_size", 0)):
+        return
+    if not -len(x) <= axis < len(x):
+        yield f"axis {axis} of {list(x)}"
+    elif scale != (x[axis],):
+        yield f"scales {list(scale)} for axis {axis} of {list(x)}"
 
 
 def _convolution(

@@ -175,6 +175,7 @@ def _check_operators(proto: onnx.ModelProto, place: str) -> None:
 
 def _defaults_to_constants(proto: onnx.ModelProto) -> list[str]:
     """Inputs with a default value (files of IR version 3 list every weight as one) are constants here."""
+    proto.ir_version = max(proto.ir_version, 4)  # below it every constant has to be an input as well
     constants = {tensor.name for tensor in proto.graph.initializer}
     kept = [value for value in proto.graph.input if value.name not in constants]
     count = len(proto.graph.input) - len(kept)
@@ -183,7 +184,6 @@ def _defaults_to_constants(proto: onnx.ModelProto) -> list[str]:
     values = [onnx.ValueInfoProto.FromString(value.SerializeToString()) for value in kept]
     del proto.graph.input[:]
     proto.graph.input.extend(values)
-    proto.ir_version = max(proto.ir_version, 4)
     return [f"{count} inputs with a default value became constants"]
 
 
@@ -230,6 +230,13 @@ def _fix_inputs(proto: onnx.ModelProto, place: str, shapes: Mapping[str, tuple[i
         for dim in value.type.tensor_type.shape.dim:
             if dim.dim_value < 0:  # some exporters write -1 where they mean any size
                 dim.ClearField("dim_value")
+        empty = any(
+            dim.WhichOneof("value") == "dim_value" and not dim.dim_value for dim in value.type.tensor_type.shape.dim
+        )
+        if empty and value.name not in shapes:
+            message = f"input {value.name!r} has an axis of size 0"
+            found.append(Diagnostic(code="BL0302", message=message, place=place, help="export with real sizes"))
+            continue
         given = shapes.get(value.name)
         why = _apply_shape(value, given) if given is not None else _close_first_axis(value, remarks)
         if why is not None:
