@@ -29,6 +29,7 @@ def command(
     json: bool,
 ) -> None:
     from bitline.core.diagnostics import refuse
+    from bitline.engines.protobuf import serialised
     from bitline.quant.calibration import load_data
     from bitline.quant.ptq import quantize
     from bitline.target.load import load_target
@@ -61,7 +62,7 @@ def command(
         values |= {"agree": found.agree}
         if found.top1_reference is not None:
             values |= {"top1_float": found.top1_reference, "top1_quant": found.top1_other}
-    write_file(output, result.model.proto.SerializeToString(deterministic=True))
+    write_file(output, serialised(result.model.proto, place=result.model.place()))
     say("\n".join(result.steps), quiet=json)
     lines = [f"{output}: SQNR {result.sqnr_db:.1f} dB on the calibration samples ({given.samples.remark})"]
     if "agree" in values:

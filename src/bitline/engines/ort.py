@@ -17,6 +17,7 @@ import numpy.typing as npt
 import onnx
 
 from bitline.core.diagnostics import Diagnostic, Refusal, refuse
+from bitline.engines.protobuf import serialised
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -46,7 +47,7 @@ class Session:
         options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimise else levels.ORT_DISABLE_ALL
         source = str(model) if isinstance(model, Path) else model
         if isinstance(source, onnx.ModelProto):
-            source = source.SerializeToString()
+            source = serialised(source, place=self.place)
         try:
             self._session: onnxruntime.InferenceSession = onnxruntime.InferenceSession(
                 source, sess_options=options, providers=["CPUExecutionProvider"]

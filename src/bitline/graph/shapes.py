@@ -7,7 +7,8 @@ import math
 import onnx
 
 from bitline.core.diagnostics import Diagnostic, Refusal
-from bitline.graph.model import Wiring, copied, shape_of
+from bitline.graph.model import Wiring, shape_of
+from bitline.graph.weightless import infer_shapes
 
 ERRORS = (onnx.shape_inference.InferenceError, onnx.checker.ValidationError, RuntimeError, ValueError, TypeError)
 
@@ -18,12 +19,7 @@ def inferred(model: onnx.ModelProto) -> onnx.ModelProto:
     Without ONNX's own data propagation: it would hold a constant of 2^38 elements as so many dimensions. Folding
     constants does that work instead, within a budget.
     """
-    bare = copied(model)
-    del bare.graph.value_info[:]
-    for value in bare.graph.output:
-        if value.type.HasField("tensor_type"):
-            value.type.tensor_type.ClearField("shape")
-    return onnx.shape_inference.infer_shapes(bare, check_type=True, strict_mode=True)
+    return infer_shapes(model, strict=True, bare=True)
 
 
 def check_static(model: onnx.ModelProto, *, place: str, tensor_bytes: int) -> None:
@@ -68,18 +64,21 @@ def bytes_of(value: onnx.ValueInfoProto) -> int:
     return math.prod(shape) * width
 
 
-def with_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
+def with_shapes(
+    model: onnx.ModelProto, *, each_bytes: int | None = None, total_bytes: int | None = None
+) -> onnx.ModelProto:
     """A copy whose every tensor has its shape in `value_info`, as far as inference and constant folding can tell.
 
-    The nodes stay as they are: folding only serves to find the shapes.
+    The nodes stay as they are: folding, within `each_bytes` and `total_bytes`, only serves to find the shapes.
     """
-    from bitline.graph.passes.fold_constants import fold_constants
+    from bitline.graph.passes.fold_constants import FOLD_BYTES, FOLD_BYTES_TOTAL, fold_constants
 
     plain = inferred(model)
     wiring = Wiring(plain.graph)
     if all(wiring.shape(name) is not None for name in wiring.producer if name):
         return plain
-    folded = Wiring(fold_constants(plain).graph)
+    each, total = each_bytes or FOLD_BYTES, total_bytes or FOLD_BYTES_TOTAL
+    folded = Wiring(fold_constants(plain, each_bytes=each, total_bytes=total).graph)
     known = {value.name for value in plain.graph.output}
     values = {value.name: value for value in plain.graph.value_info}
     for name in wiring.producer:

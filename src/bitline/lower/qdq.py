@@ -84,7 +84,11 @@ class QdqGraph:
         )
 
     def parameters(self, node: onnx.NodeProto) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-        """(scale, zero point) of a QuantizeLinear or DequantizeLinear, each at least 1-D."""
+        """(scale, zero point) of a QuantizeLinear or DequantizeLinear, each at least 1-D; they must be constants."""
+        for name in node.input[1:]:
+            if name and name not in self.initializers:
+                self.problem("BL0304", node, f"has {name!r}, no constant, as scale or zero point", "fix the scales")
+                self.raise_problems()
         scale = np.atleast_1d(self.initializers[node.input[1]]).astype(np.float64)
         has_zero = len(node.input) > 2 and node.input[2] != ""
         zero = np.atleast_1d(self.initializers[node.input[2]]) if has_zero else np.zeros(1, np.uint8)

@@ -17,6 +17,7 @@ from bitline import package
 from bitline.core.canonical import dumps, from_json, to_json
 from bitline.core.diagnostics import refuse
 from bitline.core.version import __version__
+from bitline.engines.protobuf import serialised
 from bitline.graph.macs import model_macs
 from bitline.ir.kernels import LIMITS, NUMPY, ArrayMath, Constants, Host, Lookup, MatMul, Network
 from bitline.ir.loops import nest_text
@@ -178,7 +179,7 @@ def package_contents(compiled: Compiled, options: Mapping[str, str]) -> tuple[pa
     figures = compile_figures(network, schedule, planned.blocks, built.program, compiled.trace, chip, macs)
     table: dict[str, Json] = {"blocks": block_rows(network, planned.blocks, chip.array.per_core.value)}
     inputs = golden_samples(network, compiled.lowered.constants)
-    golden = compiled.golden.SerializeToString(deterministic=True)
+    golden = serialised(compiled.golden, place="golden.onnx")
     outputs = run_golden(golden, inputs)
     arrays = {f"input:{k}": v for k, v in inputs.items()} | {f"output:{k}": v for k, v in outputs.items()}
     page = render(
@@ -201,7 +202,7 @@ def package_contents(compiled: Compiled, options: Mapping[str, str]) -> tuple[pa
             f"# {k.name} ({k.kind})\n{nest_text(nest)}" for k, nest in zip(network.kernels, built.nests, strict=True)
         ).encode(),
         "memory.json": to_json(Memory(tensors=schedule.tensors, memory_bytes=schedule.memory_bytes)).encode(),
-        "model.onnx": compiled.quantised.model.proto.SerializeToString(deterministic=True),
+        "model.onnx": serialised(compiled.quantised.model.proto, place=compiled.quantised.model.place()),
         "placement.csv": placement_csv(planned.blocks, network).encode(),
         "placement.json": to_json(Placement(blocks=planned.blocks)).encode(),
         "program.asm": text.disassemble(built.program).encode(),

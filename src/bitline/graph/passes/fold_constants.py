@@ -15,6 +15,7 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from bitline.graph.model import Array, Wiring, attribute, copied, keep_nodes, subgraphs
+from bitline.graph.weightless import infer_shapes
 
 FOLD_BYTES = 64 * 2**20
 FOLD_BYTES_TOTAL = 256 * 2**20
@@ -132,13 +133,13 @@ def _constant_value(node: onnx.NodeProto) -> onnx.TensorProto | None:
 
 def _with_inferred_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
     """Known shapes grow as constants appear. Not strict: what stays unknown is simply not folded."""
-    return onnx.shape_inference.infer_shapes(model)
+    return infer_shapes(model, strict=False)
 
 
 def _foldable(model: onnx.ModelProto, each_bytes: int, budget: int) -> set[int]:
     """Indices of nodes that can be computed now, each with outputs of known and bearable size."""
     wiring = Wiring(model.graph)
-    constant = set(wiring.constants)
+    constant = {name for name, t in wiring.constants.items() if t.data_location != TensorProto.EXTERNAL}
     chosen: set[int] = set()
     for index, node in enumerate(model.graph.node):
         if node.op_type in _KEPT or node.domain not in ("", "ai.onnx") or any(True for _ in subgraphs(node)):
