@@ -13,6 +13,7 @@ from bitline.quant.masks import Masks
 from bitline.quant.options import QuantOptions
 from bitline.quant.ranges import Observation, Range
 from bitline.quant.steps import Plan, Step
+from bitline.quant.wide import narrow_reads
 
 LARGEST_VALUE: Final = 1e30  # the product of two such scales still is a float32
 
@@ -21,7 +22,7 @@ LARGEST_VALUE: Final = 1e30  # the product of two such scales still is a float32
 class Grids:
     """`of` has one grid for each owner of `Plan.owner`, `constants` one for each constant operand of each step.
 
-    `narrowed` names the (step, operand) pairs that read a 16-bit tensor in 8 bits, on the grid of `narrow`.
+    `narrowed` names the (step, operand) pairs that read a 16-bit tensor in 8 bits, on its grid in `narrow`.
     """
 
     of: Mapping[str, Grid]
@@ -31,8 +32,7 @@ class Grids:
 
     def read(self, plan: Plan, step: Step, name: str) -> Grid:
         """The grid on which a step reads an activation."""
-        owner = plan.owner[name]
-        return self.narrow[owner] if (step.node, name) in self.narrowed else self.of[owner]
+        return self.narrow[name] if (step.node, name) in self.narrowed else self.of[plan.owner[name]]
 
 
 def assign_grids(
@@ -66,13 +66,7 @@ def assign_grids(
         return WIDE if name in wide else bits
 
     owners = sorted(set(plan.owner.values()))
-    narrowed = {
-        (step.node, name)
-        for step in plan.steps
-        for name in step.inputs
-        if plan.owner[name] in wide and _reads_8_bits(step, plan.owner[name] in softmax)
-    }
-    siblings = {plan.owner[name] for _, name in narrowed}
+    narrowed = narrow_reads(plan, wide)
     constants = {
         (step.node, name): activation_grid(*limits(name), bits if step.kind is Kind.PRODUCT else width(step.output))
         for step in plan.steps
@@ -85,7 +79,10 @@ def assign_grids(
             for name in owners
         },
         constants=constants,
-        narrow={name: activation_grid(*limits(name), bits) for name in sorted(siblings)},
+        narrow={
+            name: activation_grid(*limits(name if name in ranges else plan.owner[name]), bits)
+            for name in sorted({name for _, name in narrowed})
+        },
         narrowed=narrowed,
     )
 
@@ -111,11 +108,6 @@ def unfit(wiring: Wiring, plan: Plan, seen: Mapping[str, Observation], masks: Ma
 def _beyond(name: str, wiring: Wiring, seen: Mapping[str, Observation]) -> bool:
     low, high = seen[name].minmax() if name in seen else _extremes(name, wiring)
     return not (-LARGEST_VALUE < low <= high < LARGEST_VALUE)
-
-
-def _reads_8_bits(step: Step, probability: bool) -> bool:
-    """Matrix products and tables read 8 bits; but P V reads the probabilities of a long softmax as they are."""
-    return step.kind in (Kind.MATMUL, Kind.UNARY) or (step.kind is Kind.PRODUCT and not probability)
 
 
 def _extremes(name: str, wiring: Wiring) -> Range:

@@ -98,8 +98,7 @@ class _Writer:
         after = self._free(f"{name}_dq8")
         if after not in self.present:
             self.present.add(after)
-            owner = self.plan.owner[name]
-            self._pair(name, self.read_as[name], after, owner=owner, grid=self.grids.narrow[owner], suffix="8")
+            self._pair(name, self.read_as[name], after, owner=name, grid=self.grids.narrow[name], suffix="8")
         return after
 
     def _quantise(self, name: str, before: str, *, clip: bool, output: bool = False) -> None:
