@@ -144,6 +144,10 @@ def _prelu(node: onnx.NodeProto, wiring: Wiring) -> Verdict:
     return Kind.ELEMENTWISE if node.input[1] in wiring.constants else "slope not constant"
 
 
+def _cast(node: onnx.NodeProto, wiring: Wiring) -> Verdict:
+    return Kind.MOVE if wiring.elem_type(node.input[0]) == FLOAT else "makes floats of another type"
+
+
 def _dropout(node: onnx.NodeProto, wiring: Wiring) -> Verdict:
     training = wiring.array(node.input[2]) if len(node.input) > 2 and node.input[2] else np.zeros(1, np.bool_)
     return Kind.MOVE if training is not None and not training.any() else "drops at random"
@@ -196,7 +200,15 @@ def _rules(kind: Kind, *names: str) -> dict[str, Rule]:
 _RULES: Final[dict[str, Rule]] = (
     {"Conv": _conv, "ConvTranspose": _conv, "Gemm": _gemm, "MatMul": _matmul}
     | _rules(Kind.ELEMENTWISE, "Add", "Sub", "Mul", "Max", "Min", "Sum", "Where")
-    | {"Div": _divide, "PRelu": _prelu, "Pow": _power, "Dropout": _dropout, "Pad": _pad, "Resize": _resize}
+    | {
+        "Cast": _cast,
+        "Div": _divide,
+        "PRelu": _prelu,
+        "Pow": _power,
+        "Dropout": _dropout,
+        "Pad": _pad,
+        "Resize": _resize,
+    }
     | _rules(Kind.UNARY, "Relu", "Clip", "LeakyRelu", "ThresholdedRelu", "Abs", "Neg", "Sign")
     | _rules(Kind.UNARY, "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Softplus", "Softsign")
     | _rules(Kind.UNARY, "Elu", "Selu", "Celu", "Gelu", "Mish", "Erf", "Exp", "Log", "Sqrt")

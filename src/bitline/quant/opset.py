@@ -31,6 +31,7 @@ def with_int16(model: Model) -> Model | None:
     try:
         proto = onnx.version_converter.convert_version(model.proto, INT16_OPSET)
         proto.ir_version = max(proto.ir_version, INT16_IR)
+        onnx.checker.check_model(proto)
         proto = shapes.with_shapes(name_nodes(fold_constants(proto)))
     except (onnx.version_converter.ConvertError, *shapes.ERRORS):
         return None
