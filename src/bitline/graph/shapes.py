@@ -7,7 +7,7 @@ import math
 import onnx
 
 from bitline.core.diagnostics import Diagnostic, Refusal
-from bitline.graph.model import Wiring, copied, shape_of
+from bitline.graph.model import Wiring, attribute, copied, reads, shape_of, without_large_constants
 
 ERRORS = (onnx.shape_inference.InferenceError, onnx.checker.ValidationError, RuntimeError, ValueError, TypeError)
 
@@ -18,12 +18,26 @@ def inferred(model: onnx.ModelProto) -> onnx.ModelProto:
     Without ONNX's own data propagation: it would hold a constant of 2^38 elements as so many dimensions. Folding
     constants does that work instead, within a budget.
     """
-    bare = copied(model)
+    bare = without_large_constants(model)
     del bare.graph.value_info[:]
     for value in bare.graph.output:
         if value.type.HasField("tensor_type"):
             value.type.tensor_type.ClearField("shape")
-    return onnx.shape_inference.infer_shapes(bare, check_type=True, strict_mode=True)
+    return _with_values(copied(model), onnx.shape_inference.infer_shapes(bare, check_type=True, strict_mode=True))
+
+
+def grown(model: onnx.ModelProto) -> onnx.ModelProto:
+    """`model` itself with the shapes that inference adds to those it has. Not strict: what is unknown stays so."""
+    return _with_values(model, onnx.shape_inference.infer_shapes(without_large_constants(model)))
+
+
+def _with_values(model: onnx.ModelProto, known: onnx.ModelProto) -> onnx.ModelProto:
+    """`model` itself with the shapes found on a light copy of it."""
+    del model.graph.value_info[:]
+    model.graph.value_info.extend(known.graph.value_info)
+    del model.graph.output[:]
+    model.graph.output.extend(known.graph.output)
+    return model
 
 
 def check_static(model: onnx.ModelProto, *, place: str, tensor_bytes: int) -> None:
@@ -73,24 +87,68 @@ def with_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
 
     The nodes stay as they are: folding only serves to find the shapes.
     """
-    from bitline.graph.passes.fold_constants import fold_constants
-
     plain = inferred(model)
     wiring = Wiring(plain.graph)
-    if all(wiring.shape(name) is not None for name in wiring.producer if name):
+    unknown = [name for name in wiring.producer if name and wiring.shape(name) is None]
+    if not unknown:
         return plain
-    folded = Wiring(fold_constants(plain).graph)
-    known = {value.name for value in plain.graph.output}
-    values = {value.name: value for value in plain.graph.value_info}
-    for name in wiring.producer:
-        shape = folded.shape(name)
-        if not name or shape is None or wiring.shape(name) is not None:
-            continue
-        value = onnx.helper.make_tensor_value_info(name, folded.elem_type(name), shape)
-        if name in known:
-            next(output for output in plain.graph.output if output.name == name).CopyFrom(value)
-        elif name in values:
-            values[name].CopyFrom(value)
-        else:
-            plain.graph.value_info.append(value)
+    found = Wiring(_spread(plain).graph)
+    for name in unknown:
+        shape = found.shape(name)
+        if shape is not None:
+            _set_shape(plain.graph, name, found.elem_type(name), shape)
     return plain
+
+
+def _spread(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy with constants folded, names kept, and every shape that follows from them."""
+    from bitline.graph.passes.fold_constants import fold_constants
+
+    folded = fold_constants(model, keep_names=True)
+    while _add_branch_shapes(folded):
+        folded = fold_constants(folded, keep_names=True)
+    return folded
+
+
+def _add_branch_shapes(model: onnx.ModelProto) -> bool:
+    """Give outputs of If the shape that both branches agree on; whether any was added."""
+    wiring = Wiring(model.graph)
+    added = False
+    for node in model.graph.node:
+        if node.op_type != "If" or all(wiring.shape(name) is not None for name in node.output if name):
+            continue
+        branches = [_branch_values(attribute(node, name, None), model) for name in ("then_branch", "else_branch")]
+        for name, *values in zip(node.output, *branches, strict=True):
+            shapes = {shape_of(value) for value in values}
+            elem_type = values[0].type.tensor_type.elem_type
+            if name and wiring.shape(name) is None and len(shapes) == 1 and (shape := shapes.pop()) is not None:
+                _set_shape(model.graph, name, elem_type, shape)
+                added = True
+    return added
+
+
+def _branch_values(branch: onnx.GraphProto, model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+    """The outputs of a branch, with what the graph around it knows."""
+    wiring = Wiring(model.graph)
+    bound = {tensor.name for tensor in branch.initializer} | {name for node in branch.node for name in node.output}
+    outside = {name for node in branch.node for name in reads(node)} | {value.name for value in branch.output}
+    part = copied(model)
+    part.graph.CopyFrom(branch)
+    for name in sorted(outside - bound):
+        if name in wiring.constants:
+            part.graph.initializer.append(wiring.constants[name])
+        elif wiring.elem_type(name):
+            part.graph.input.append(
+                onnx.helper.make_tensor_value_info(name, wiring.elem_type(name), wiring.shape(name))
+            )
+    known = Wiring(_spread(part).graph)
+    return [known.values.get(value.name, value) for value in branch.output]
+
+
+def _set_shape(graph: onnx.GraphProto, name: str, elem_type: int, shape: tuple[int, ...]) -> None:
+    value = onnx.helper.make_tensor_value_info(name, elem_type, shape)
+    for present in (*graph.output, *graph.value_info):
+        if present.name == name:
+            present.CopyFrom(value)
+            return
+    graph.value_info.append(value)
