@@ -36,8 +36,6 @@ def gate(function: onnx.NodeProto, wiring: Wiring, *, inner: Polynomial, a: floa
     if product is None or product.op_type != "Mul":
         return NoMatch(why=f"{function.name}: its output is not multiplied by one tensor, or has other readers")
     other = product.input[1] if product.input[0] == line.name else product.input[0]
-    if other == line.name:
-        return NoMatch(why=f"{function.name}: its output is squared")
     factors = _sources(other, wiring)
     x, factor = next(((x, k) for x, k in factors if _is_polynomial(function.input[0], x, inner, wiring)), ("", 0.0))
     if not x:

@@ -49,6 +49,8 @@ def raise_opset(model: onnx.ModelProto, version: int) -> onnx.ModelProto | NoMat
     raised = copied(model)
     if old >= version:
         return raised
+    if not old:
+        return NoMatch(why="the model imports no operators of ONNX")
     for graph, node in _all_nodes(raised.graph):
         if node.domain not in _DOMAINS or _since(node, old) == _since(node, version):
             continue

@@ -33,7 +33,7 @@ _UNARY = frozenset(
 )
 _BROADCASTING = frozenset(
     {"Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "And", "Or", "Xor", "Where", "Equal"}
-    | {"Less", "Greater", "LessOrEqual", "GreaterOrEqual", "Mod", "PRelu"}
+    | {"Less", "Greater", "LessOrEqual", "GreaterOrEqual", "Mod"}
 )
 
 
@@ -125,9 +125,9 @@ def _slice_of(
 ) -> list[onnx.NodeProto] | None:
     """A Gather of one index, or of indices at even distances, as a Slice and, where the rank changes, a Reshape."""
     indices = wiring.array(node.input[1])
-    if indices is None or node.input[0] in wiring.constants:
-        return None
     axis = attribute(node, "axis", 0) % len(source)
+    if indices is None or node.input[0] in wiring.constants or not _within(indices, source[axis]):
+        return None
     flat = indices.astype(np.int64).reshape(-1) % source[axis]
     step = int(flat[1] - flat[0]) if flat.size > 1 else 1
     if step == 0 or (np.diff(flat) != step).any():
@@ -146,6 +146,10 @@ def _slice_of(
         onnx.helper.make_node("Slice", [node.input[0], *names], [part], name=node.name),
         _reshape(unique_node_name(graph, f"{node.name}/Reshape"), part, output, target, wiring),
     ]
+
+
+def _within(indices: Array, size: int) -> bool:
+    return indices.size > 0 and bool(((indices >= -size) & (indices < size)).all())
 
 
 def _without_expand(node: onnx.NodeProto, target: tuple[int, ...], wiring: Wiring) -> list[onnx.NodeProto] | None:

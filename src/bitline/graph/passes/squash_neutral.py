@@ -58,7 +58,7 @@ def _replace(node: onnx.NodeProto, source: str, wiring: Wiring) -> bool:
         return False
     if shape == wiring.shape(source):
         node.CopyFrom(onnx.helper.make_node("Identity", [source], [output], name=node.name))
-        return source not in wiring.constants and (source in wiring.producer or output not in wiring.outputs)
+        return True
     if wiring.shape(source) is None or 0 in shape:
         return False
     sizes = fresh_name(wiring.graph, f"{output}.shape")
@@ -91,7 +91,7 @@ def _same_as(node: onnx.NodeProto, wiring: Wiring) -> str | None:
         case "Slice":
             return first if stays and _goes_forward(node, wiring) else None
         case op_type if op_type in _MOVES:
-            return first if stays and (op_type != "Concat" or len(node.input) == 1) else None
+            return first if stays and _moves_nothing(node, wiring) else None
         case op_type if op_type in _SAMPLES:
             return first if stays and _samples_once(node, wiring) else None
         case _:
@@ -115,6 +115,16 @@ def _not_negative(name: str, wiring: Wiring) -> bool:
     clip = made_by(wiring, name, "Clip")
     low = scalar(wiring, clip.input[1]) if clip is not None and len(clip.input) > 1 and clip.input[1] else None
     return low is not None and low >= 0
+
+
+def _moves_nothing(node: onnx.NodeProto, wiring: Wiring) -> bool:
+    """Whether an operator that keeps the shape also keeps every value at its place."""
+    if node.op_type == "Concat":
+        return len(node.input) == 1
+    if node.op_type != "Pad":
+        return True
+    amounts = wiring.array(node.input[1]) if len(node.input) > 1 else None
+    return amounts is not None and not amounts.any()  # [1, -1] keeps the shape and moves all
 
 
 def _goes_forward(node: onnx.NodeProto, wiring: Wiring) -> bool:
