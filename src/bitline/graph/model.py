@@ -133,6 +133,19 @@ def _free_names(graph: onnx.GraphProto) -> set[str]:
     return used - bound
 
 
+def renamed(node: onnx.NodeProto, new_name: Mapping[str, str]) -> None:
+    """Give the tensors that a node reads and makes, in its subgraphs too, their new names."""
+    for names in (node.input, node.output):
+        for index, name in enumerate(names):
+            if name in new_name:
+                names[index] = new_name[name]
+    for graph in subgraphs(node):
+        for inner in graph.node:
+            renamed(inner, new_name)
+        for value in graph.output:
+            value.name = new_name.get(value.name, value.name)
+
+
 def copied(model: onnx.ModelProto) -> onnx.ModelProto:
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
@@ -165,3 +178,23 @@ def fresh_name(graph: onnx.GraphProto, wanted: str) -> str:
         count += 1
         name = f"{wanted}_{count}"
     return name
+
+
+def without_large_constants(model: onnx.ModelProto, *, above_bytes: int = 2**16) -> onnx.ModelProto:
+    """A copy in which large initializers are inputs of the same shape: all that shape inference needs of weights."""
+    light = onnx.ModelProto(ir_version=model.ir_version)
+    light.opset_import.extend(model.opset_import)
+    light.functions.extend(model.functions)
+    graph = light.graph
+    graph.name = model.graph.name
+    graph.node.extend(model.graph.node)
+    graph.value_info.extend(model.graph.value_info)
+    graph.input.extend(model.graph.input)
+    graph.output.extend(model.graph.output)
+    listed = {value.name for value in model.graph.input}
+    for tensor in model.graph.initializer:
+        if tensor.ByteSize() <= above_bytes:
+            graph.initializer.append(tensor)
+        elif tensor.name not in listed:
+            graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tuple(tensor.dims)))
+    return light

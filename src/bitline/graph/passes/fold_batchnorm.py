@@ -1,10 +1,11 @@
-"""BatchNormalization moves into the Conv or Gemm before it; one that stands alone becomes a depthwise 1x1 Conv.
+"""BatchNormalization moves into the layer before it; one that stands alone becomes a depthwise 1x1 Conv.
 
     y = BatchNormalization(Conv(x, w, b), g, beta, mean, var)   -->   y = Conv(x, w * f, (b - mean) * f + beta)
     y = BatchNormalization(x, g, beta, mean, var)               -->   y = Conv(x, f, beta - mean * f, group=channels)
                                                                       with f = g / sqrt(var + epsilon)
 
-The Conv or Gemm keeps its name, the tensor after the BatchNormalization its own. Folded in float64, rounded once.
+The layer (Conv, ConvTranspose or Gemm) keeps its name, the tensor after the BatchNormalization its own. Folded in
+float64, rounded once.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from __future__ import annotations
 import numpy as np
 import onnx
 
-from bitline.graph.model import Array, Wiring, attribute, copied, fresh_name, keep_nodes, set_attribute, set_constant
+from bitline.graph.model import Array, Wiring, attribute, copied, fresh_name, keep_nodes, set_constant
 from bitline.graph.passes.drop_dead import drop_dead
+from bitline.graph.passes.match import made_by
+from bitline.graph.passes.scale_layer import scale_outputs
 
 
 def fold_batchnorm(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -27,8 +30,9 @@ def fold_batchnorm(model: onnx.ModelProto) -> onnx.ModelProto:
         if line is None:
             continue
         factor, offset = line
-        layer = wiring.producer.get(norm.input[0])
-        if layer is not None and wiring.only_reader(norm.input[0]) is norm and _scale(layer, factor, offset, wiring):
+        layer = made_by(wiring, norm.input[0], "Conv", "ConvTranspose", "Gemm")
+        alone = wiring.only_reader(norm.input[0]) is norm
+        if layer is not None and alone and scale_outputs(layer, factor, offset, wiring):
             layer.output[0] = norm.output[0]
             norm.output[0] = ""
         else:
@@ -49,41 +53,6 @@ def _line(norm: onnx.NodeProto, wiring: Wiring) -> tuple[Array, Array] | None:
     gain, beta, mean, variance = (np.asarray(value, np.float64) for value in constants)
     factor = gain / np.sqrt(variance + attribute(norm, "epsilon", 1e-5))
     return factor, beta - mean * factor
-
-
-def _scale(layer: onnx.NodeProto, factor: Array, offset: Array, wiring: Wiring) -> bool:
-    """Multiply a Conv or Gemm by `factor` and add `offset`, per output channel; False if that cannot be done."""
-    if layer.op_type not in ("Conv", "Gemm"):
-        return False
-    weight = wiring.array(layer.input[1])
-    bias_name = layer.input[2] if len(layer.input) > 2 else ""
-    bias = wiring.array(bias_name) if bias_name else np.zeros(len(factor))
-    if weight is None or bias is None:
-        return False
-    exact = weight.astype(np.float64)
-    if layer.op_type == "Conv":
-        exact *= factor.reshape(-1, *[1] * (weight.ndim - 1))
-    else:
-        if bias.ndim > 1 and bias.shape[0] != 1:
-            return False
-        exact *= attribute(layer, "alpha", 1.0) * (factor[:, None] if attribute(layer, "transB", 0) else factor)
-        bias = bias.reshape(-1) * attribute(layer, "beta", 1.0)
-        set_attribute(layer, "alpha", None)
-        set_attribute(layer, "beta", None)
-    graph = wiring.graph
-    weight_name = _owned(layer.input[1], f"{layer.name}.weight", wiring)
-    bias_name = _owned(bias_name, f"{layer.name}.bias", wiring)
-    set_constant(graph, weight_name, exact.astype(weight.dtype))
-    set_constant(graph, bias_name, (bias.astype(np.float64) * factor + offset).astype(weight.dtype))
-    inputs = [layer.input[0], weight_name, bias_name]
-    del layer.input[:]
-    layer.input.extend(inputs)
-    return True
-
-
-def _owned(name: str, otherwise: str, wiring: Wiring) -> str:
-    """`name` if one node alone reads it, so that it may change; else a new name."""
-    return name if name and wiring.only_reader(name) is not None else fresh_name(wiring.graph, otherwise)
 
 
 def _as_depthwise(norm: onnx.NodeProto, factor: Array, offset: Array, wiring: Wiring) -> None:
