@@ -284,7 +284,7 @@ class Contents:
     @cached_property
     def golden(self) -> dict[str, Array]:
         """`input:<tensor>` and `output:<tensor>`."""
-        from bitline.quant.calibration import UNREADABLE
+        from bitline.data.arrays import UNREADABLE
 
         try:
             with np.load(io.BytesIO(self.files["golden.npz"]), allow_pickle=False) as archive:
