@@ -19,6 +19,7 @@ import numpy.typing as npt
 from bitline.core.diagnostics import Diagnostic, Refusal, refuse
 from bitline.core.progress import SILENT, Progress
 from bitline.data.grammar import Preprocess, parse_preprocess
+from bitline.data.images import load_decoders
 from bitline.data.load import Rules
 from bitline.data.pixels import image_input
 from bitline.data.sources import find_sources
@@ -128,12 +129,15 @@ class Package:
         """The HTML page."""
         return self.contents.files["report.html"].decode()
 
-    def verify(self) -> Verified:
+    def verify(self, *, progress: Progress = SILENT) -> Verified:
         """Every artefact checked by code that did not write it, numbers against reference and golden."""
+        progress.stage("checking placement, schedule and program")
         found = list(check.structural_checks(self.contents))
         if not any(c.errors for c in found):
+            progress.stage("comparing numbers")
             found += check.numeric_checks(self.contents, self.runner)
         if not any(c.errors for c in found):
+            progress.stage("compiling again")
             found.append(rebuilt(self.contents))
         return Verified(checks=tuple(found))
 
@@ -210,6 +214,7 @@ class Package:
         sources = find_sources([str(one) for one in ([data] if isinstance(data, str | Path) else data)], limit)
         if first := next((source for source in sources if source.kind == "image"), None):
             image_input(model, rule, place=first.name, without=rules.without)
+            load_decoders()
         how = scoring(model)
         place = str(labels) if isinstance(labels, str | Path) else "labels"
         names = read_labels(Path(labels)) if isinstance(labels, str | Path) else tuple(labels)
@@ -328,6 +333,7 @@ def compile(  # the verb that users look for; `bitline.compile` reads right
     overrides: Sequence[str] = (),
     labels: Mapping[str, str] | None = None,
     output: str | Path | None = None,
+    progress: Progress = SILENT,
 ) -> Package:
     """Compile a float or QDQ model for a chip. `calib`: samples stacked on axis 0, needed for a float model.
 
@@ -339,12 +345,15 @@ def compile(  # the verb that users look for; `bitline.compile` reads right
         check_output(Path(output))
     chip = load_target(target, overrides) if isinstance(target, str) else target
     loaded = model if isinstance(model, Model) else load(model)
+    progress.stage("compiling")
     compiled = compile_model(loaded, calib, chip, options)
     noted = dict(labels or {})
     if compiled.quantised.sqnr_db is not None:
         noted["sqnr_db"] = repr(compiled.quantised.sqnr_db)
+    progress.stage("drawing reports")
     manifest, files = package_contents(compiled, noted)
     made = Package(Contents(manifest, files))
+    progress.stage("checking the program")
     wrong = [error for done in check.structural_checks(made.contents) for error in done.errors]
     if wrong:
         raise Refusal(wrong)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from bitline.core.diagnostics import Refusal
-from bitline.graph.model import Model
 from bitline.data.grammar import Preprocess, parse_preprocess
 from bitline.data.load import load_data
+from bitline.graph.model import Model
 from bitline.quant.calibration import Samples, batches, checked, sample_count
 from tests.graph.build import as_model, parsed
 

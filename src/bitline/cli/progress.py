@@ -69,7 +69,7 @@ def bar_line(name: str, done: int, total: int | None, seconds: float, columns: i
     rate = done / seconds if seconds > 0 else 0.0
     speed = f"  {rate:.1f}/s" if 0 < rate < 1000 else f"  {rate:,.0f}/s" if rate else ""
     if total is None:
-        return f"{name}  {done}{speed}"[:columns]
+        return (f"{name}  {done}{speed}" if done else f"{name} ...")[:columns]
     left = f"  {_clock((total - done) / rate)} left" if rate and done < total else ""
     text = f" {done}/{total}{speed}{left}"
     width = min(40, columns - len(name) - len(text) - 1)

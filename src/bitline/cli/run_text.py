@@ -74,8 +74,9 @@ def as_text(values: Mapping[str, Any], results: Sequence[FileResult[RunResult]],
     speed = f", {values['samples'] / total:.1f} a second" if total else ""
     of_files = f" of {values['files']} files" if values["files"] > 1 else ""
     lines.append(
-        f"{values['samples']} samples{of_files} in {total:.2f} s{speed}: {values['preprocess_seconds']:.2f} s before, "
-        f"{values['inference_seconds']:.2f} s inference, {values['postprocess_seconds']:.2f} s after"
+        f"{values['samples']} samples{of_files} in {total:.2f} s{speed}: preprocessing "
+        f"{values['preprocess_seconds']:.2f} s, inference {values['inference_seconds']:.2f} s, "
+        f"postprocessing {values['postprocess_seconds']:.2f} s"
     )
     if values["checked"]:
         lines.append(

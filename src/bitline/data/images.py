@@ -44,13 +44,20 @@ def read_image(path: Path, color: Color) -> Image:
             opened.load()
             upright = ImageOps.exif_transpose(opened)
             return _converted(upright, color)
-    except Images.DecompressionBombError as error:
-        raise _unreadable(path, str(error)) from None
+    except Images.DecompressionBombError:
+        raise _unreadable(path, f"far too many pixels, the limit is {MOST_PIXELS:,}") from None
     except Images.UnidentifiedImageError:
         raise _unreadable(path, "no PNG, JPEG or BMP image, whatever its name says") from None
     except _UNREADABLE as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise _unreadable(path, why or type(error).__name__) from None
+
+
+def load_decoders() -> None:
+    """Import what reads images, so that the first file is not charged for it."""
+    from PIL import Image as Images
+
+    Images.preinit()
 
 
 def _converted(image: Image, color: Color) -> Image:

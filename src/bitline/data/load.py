@@ -106,6 +106,10 @@ def _remark(loaded: Loaded, source: Source) -> str:
 
 def load_source(source: Source, model: Model, rules: Rules) -> Loaded:
     """The samples of one file. Raises `Refusal` (BL0101, BL0105, BL0206)."""
+    if rules.hop is not None and source.kind != "arrays":
+        raise refuse("BL0101", "--hop cuts streams of numbers, in an .npy", place=source.name, help="leave it out")
+    if rules.preprocess is not None and source.kind == "text":
+        raise refuse("BL0101", "--preprocess is for images", place=source.name, help="leave it out")
     match source.kind:
         case "random":
             return _random(source, model, rules)
@@ -152,7 +156,7 @@ def _arrays(source: Source, model: Model, rules: Rules) -> Loaded:
     names = [value.name for value in model.inputs if value.name not in rules.without]
     initial = {name: arrays[name] for name in sorted(rules.without) if name in arrays}
     note, frames = "", ()
-    if "x" in arrays and "x" not in names and len(names) == 1:
+    if "x" in arrays and len(names) == 1 and (names[0] == "x" or names[0] not in arrays):
         x, note, frames = _only(arrays["x"], model, names[0], source, rules)
         feeds = {names[0]: x}
     elif rules.preprocess is not None:

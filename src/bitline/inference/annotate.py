@@ -28,8 +28,8 @@ PAPER: Final = (250, 250, 248)
 TRACK: Final = (232, 234, 237)
 BARS: Final = ((46, 98, 168), (150, 176, 208))
 PALETTE: Final = (
-    *((0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167)),
-    *((146, 101, 13), (86, 120, 233), (190, 30, 60), (90, 90, 90)),
+    *((0, 100, 160), (200, 80, 0), (0, 125, 92), (166, 70, 124)),
+    *((138, 95, 10), (84, 84, 200), (180, 26, 56), (80, 80, 80)),
 )
 """After Okabe and Ito (2008), told apart by most people, darkened so that white text can be read on it."""
 
@@ -88,15 +88,26 @@ def _with_boxes(image: Image, boxes: tuple[Box, ...], enlarge: int) -> Image:
 
     draw = ImageDraw.Draw(image)
     size = max(13, min(image.width, image.height) // 36)
-    font, stroke = _font(size), max(2, size // 6)
+    font, stroke = _font(size), max(2, size // 5)
+    colours = _colours({box.label for box in boxes})
     for box in sorted(boxes, key=lambda b: b.score):
-        colour = PALETTE[zlib.crc32(box.label.encode()) % len(PALETTE)]
+        colour = colours[box.label]
         left, top, right, bottom = (round(v * enlarge) for v in (box.x0, box.y0, box.x1, box.y1))
         left, right = sorted((min(max(left, 0), image.width - 1), min(max(right, 0), image.width - 1)))
         top, bottom = sorted((min(max(top, 0), image.height - 1), min(max(bottom, 0), image.height - 1)))
         draw.rectangle((left, top, right, bottom), outline=colour, width=stroke)
         _tag(draw, _readable(f"{box.label} {100 * box.score:.0f} %", box.label), (left, top), image, font, size, colour)
     return image
+
+
+def _colours(labels: set[str]) -> dict[str, Colour]:
+    """A colour for each label: the same one in every image, unless another label of this image has it."""
+    found: dict[str, Colour] = {}
+    for label in sorted(labels):
+        start = zlib.crc32(label.encode())
+        turns = (PALETTE[(start + i) % len(PALETTE)] for i in range(len(PALETTE)))
+        found[label] = next((c for c in turns if c not in found.values()), PALETTE[start % len(PALETTE)])
+    return found
 
 
 def _tag(
