@@ -340,6 +340,7 @@ def lookup_nest(kernel: Lookup, context: Context) -> list[Statement]:
 
 def host_nest(kernel: Host, context: Context) -> list[Statement]:
     """The host reads all inputs and writes all outputs where they lie, while core 0 waits for it."""
+
     def whole(placed: Sequence[Placed]) -> Access:
         (memory,) = {p.home.memory for p in placed}
         runs: Runs = tuple((p.home.address, p.home.bytes) for p in placed)

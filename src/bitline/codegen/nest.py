@@ -11,11 +11,11 @@ from __future__ import annotations
 from bitline.codegen.context import BARRIER, Context
 from bitline.codegen.flat import flat_nest, host_nest, lookup_nest, move_nest
 from bitline.codegen.matmul import matmul_nest
+from bitline.codegen.pool import pool_nest
 from bitline.codegen.tiles import (
     awaits,
     signals,
 )
-from bitline.codegen.pool import pool_nest
 from bitline.ir.kernels import BatchMatMul, Elementwise, Host, Kernel, Lookup, MatMul, Move, Norm, Pool, Softmax
 from bitline.ir.loops import (
     Affine,

@@ -138,7 +138,9 @@ def store_tile(
     size = BYTES[y.tensor.dtype]
     base, pitch_row, pitch_col = (pitch * size for pitch in pitches)
     dst = tuple(
-        (r * pitch_row + c * pitch_col, job.cols * size) for r in range(tile.rows.out_len) for c in range(tile.cols.out_len)
+        (r * pitch_row + c * pitch_col, job.cols * size)
+        for r in range(tile.rows.out_len)
+        for c in range(tile.cols.out_len)
     )
     terms = (
         ("row", tile_rows * pitch_row),

@@ -129,9 +129,7 @@ def _merged(items: list[Nested]) -> list[Nested]:
 
 def fold(works: Sequence[Work], most_loops: int = 3) -> list[Nested]:
     """The units in order, as few loop nests as neighbours allow."""
-    items = [
-        Nested(work=work, first=i, loops=(), cores=(0,) * len(work.spans)) for i, work in enumerate(works)
-    ]
+    items = [Nested(work=work, first=i, loops=(), cores=(0,) * len(work.spans)) for i, work in enumerate(works)]
     for _ in range(most_loops):
         merged = _merged(items)
         if len(merged) == len(items):
@@ -147,9 +145,11 @@ def over_cores(lists: Sequence[list[Nested]]) -> list[Nested] | None:
         return first
     joined: list[Nested] = []
     for place, item in enumerate(first):
-        steps = tuple(b - a for a, b in zip(item.starts, lists[1][place].starts, strict=True)) if len(
-            lists[1]
-        ) > place else ()
+        steps = (
+            tuple(b - a for a, b in zip(item.starts, lists[1][place].starts, strict=True))
+            if len(lists[1]) > place
+            else ()
+        )
         for core, other in enumerate(lists):
             if len(other) != len(first) or other[place].work.shape != item.work.shape:
                 return None

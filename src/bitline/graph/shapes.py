@@ -93,7 +93,9 @@ def with_shapes(
     return plain
 
 
-def _spread(model: onnx.ModelProto, each_bytes: int = FOLD_BYTES, total_bytes: int = FOLD_BYTES_TOTAL) -> onnx.ModelProto:
+def _spread(
+    model: onnx.ModelProto, each_bytes: int = FOLD_BYTES, total_bytes: int = FOLD_BYTES_TOTAL
+) -> onnx.ModelProto:
     """A copy with constants folded, names kept, and every shape that follows from them."""
     from bitline.graph.passes.fold_constants import fold_constants
 

@@ -188,9 +188,7 @@ Instruction = (
 )
 
 
-VectorOp = (
-    Operator | Literal["requantise", "max", "mean", "softmax", "norm", "matmul"]
-)
+VectorOp = Operator | Literal["requantise", "max", "mean", "softmax", "norm", "matmul"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

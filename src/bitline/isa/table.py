@@ -79,7 +79,14 @@ TABLE: Final[tuple[Format, ...]] = (
         opcode=11,
         mnemonic="vector",
         noun=Vector,
-        fields=(("post", "int"), ("dst", "operand"), ("a", "operand"), ("b", "optional"), ("c", "optional"), ("parameters", "optional")),
+        fields=(
+            ("post", "int"),
+            ("dst", "operand"),
+            ("a", "operand"),
+            ("b", "optional"),
+            ("c", "optional"),
+            ("parameters", "optional"),
+        ),
     ),
     Format(
         opcode=12, mnemonic="host_call", noun=HostCall, fields=(("call", "int"), ("src", "operand"), ("dst", "operand"))

@@ -14,10 +14,10 @@ from bitline.ir import index_map
 from bitline.ir.index_map import IndexMap
 from bitline.ir.kernels import LIMITS, Elementwise, Operator, Read, Tensor
 from bitline.lower.qdq import Value
-from bitline.lower.state import DOUBLE_BITS, Ints, Lowering, Scalar, Target, Unfit, name_of
+from bitline.lower.state import Ints, Lowering, Scalar, Target, Unfit, name_of
 from bitline.lower.stored import stored_view
 from bitline.numerics.elementwise import BITS_16, CURVE_FRACTION_BITS, curve
-from bitline.numerics.rounding import MAX_SHIFT, fixed_point
+from bitline.numerics.rounding import fixed_point
 
 MANTISSA_BITS = 30
 TERM_BITS = 51
@@ -46,9 +46,7 @@ def common_scale(
     return [round(math.ldexp(f, shift)) for f in factors], shift
 
 
-def result_layout(
-    state: Lowering, target: Target, values: Sequence[Value]
-) -> tuple[tuple[int, int, int], IndexMap]:
+def result_layout(state: Lowering, target: Target, values: Sequence[Value]) -> tuple[tuple[int, int, int], IndexMap]:
     """Where the result lies: as the first operand of its shape does, else row by row."""
     for value in values:
         if value.view.shape == target.shape and index_map.covers(value.view):

@@ -110,7 +110,8 @@ class _Subgraph:
                 continue
             if name in self.graph.initializers:
                 self.initializers[name] = numpy_helper.from_array(
-                    np.ascontiguousarray(self.graph.initializers[name]).reshape(self.graph.initializers[name].shape), name
+                    np.ascontiguousarray(self.graph.initializers[name]).reshape(self.graph.initializers[name].shape),
+                    name,
                 )
             elif self.known(name):
                 self._input(name)

@@ -127,7 +127,9 @@ class _Walk(Lowering):
         alone = len(readers) == 1 and self.graph.uses[name] == 1
         if alone and readers[0].op_type == "Clip":
             following = self.graph.readers.get(readers[0].output[0], [])
-            return not (len(following) == 1 and following[0].op_type == "QuantizeLinear" and readers[0].input[0] == name)
+            return not (
+                len(following) == 1 and following[0].op_type == "QuantizeLinear" and readers[0].input[0] == name
+            )
         return any(r.op_type != "QuantizeLinear" for r in readers) or self.graph.uses.get(name, 0) > len(readers)
 
     # -- quantised tensors -----------------------------------------------------------------------------------------
@@ -159,7 +161,9 @@ class _Walk(Lowering):
             unfit = self.attempt(lambda: self._compute(node, source, target))
             if unfit is not None:
                 rows, plain = stored_view(shape, "rows")
-                reason = f"{unfit.node.op_type} {name_of(unfit.node)!r}: {unfit.why}" if unfit.node.op_type else unfit.why
+                reason = (
+                    f"{unfit.node.op_type} {name_of(unfit.node)!r}: {unfit.why}" if unfit.node.op_type else unfit.why
+                )
                 add_host(self, name, replace(y, shape=rows, view=plain), reason)
                 self.quantised[name] = Value(tensor=name, view=plain)
 
@@ -360,4 +364,3 @@ def without_dead(network: Network) -> Network:
 def lower(proto: onnx.ModelProto, name: str, *, make_math: MakeMath, unary: UnaryTable) -> Lowered:
     """The kernels of a QDQ model. Raises `Refusal` for tensors that no memory holds (BL0302) or nothing makes (BL0304)."""
     return _Walk(proto, name, make_math, unary).run()
-

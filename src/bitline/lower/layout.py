@@ -185,9 +185,7 @@ def _resize(state: Lowering, node: onnx.NodeProto, value: Value) -> list[Value]:
     return [value]
 
 
-def nearest(
-    size: int, wanted: int, scale: float, way: str, rounding: str
-) -> Ints | None:
+def nearest(size: int, wanted: int, scale: float, way: str, rounding: str) -> Ints | None:
     """The input index of every output index of one axis; None for a mode that is not known."""
     out = np.arange(wanted, dtype=np.float64)
     match way:

@@ -112,9 +112,7 @@ def add_matmul(
             matrix=Matrix(name=f"{name}.weights", groups=groups, rows=rows, cols=cols),
             read=read,
             write=identity(stored),
-            post=Requantise(
-                parameters=f"{name}.parameters", zero_point=y.zero_point, low=target.low, high=target.high
-            ),
+            post=Requantise(parameters=f"{name}.parameters", zero_point=y.zero_point, low=target.low, high=target.high),
             math=math,
         )
     )
@@ -248,7 +246,13 @@ def lower_conv_transpose(state: Lowering, node: onnx.NodeProto, target: Target) 
             taps = np.arange(first, size, stride)[::-1]
             base = (residue + pad - first) // stride
             slides.append(
-                Window(out=aim.shape[2 + axis], taps=max(1, taps.size), stride=1, dilation=1, pad_before=max(taps.size, 1) - 1 - base)
+                Window(
+                    out=aim.shape[2 + axis],
+                    taps=max(1, taps.size),
+                    stride=1,
+                    dilation=1,
+                    pad_before=max(taps.size, 1) - 1 - base,
+                )
             )
             chosen.append(taps)
         held, read = image_windows(state, node, one, 1, slides, line=False)

@@ -189,5 +189,3 @@ def lower_lookup(state: Lowering, node: onnx.NodeProto, target: Target) -> None:
             table=name,
         )
     )
-
-

@@ -19,13 +19,13 @@ from bitline.core.diagnostics import refuse
 from bitline.core.version import __version__
 from bitline.engines.protobuf import serialised
 from bitline.graph.macs import model_macs
-from bitline.ir.kernels import LIMITS, NUMPY, ArrayMath, Constants, Host, Lookup, MatMul, Network
+from bitline.ir.kernels import LIMITS, NUMPY, ArrayMath, Constants, Lookup, MatMul, Network
 from bitline.ir.loops import nest_text
 from bitline.ir.program import Program
-from bitline.pipeline.hosts import HostKernels
 from bitline.ir.residency import BlockResidency, TensorResidency
 from bitline.ir.schedule import Schedule
 from bitline.isa import binary, text
+from bitline.pipeline.hosts import HostKernels
 from bitline.report.csv import placement_csv
 from bitline.report.facts import Facts
 from bitline.report.figures import Json, block_rows, compile_figures
@@ -131,7 +131,9 @@ def facts_of(model: str, chip: Chip, figures: Mapping[str, Json]) -> Facts:
         updates = "none: weights stay in the arrays"
     wear = "no cell is written during inference"
     if number("writes_per_cell_max"):
-        lasts = f"; lasts {number('lifetime_inferences'):,.0f} inferences" if f["lifetime_inferences"] is not None else ""
+        lasts = (
+            f"; lasts {number('lifetime_inferences'):,.0f} inferences" if f["lifetime_inferences"] is not None else ""
+        )
         wear = f"{number('writes_per_cell_max'):,.0f} writes per inference of the worst cell{lasts}"
     return Facts(
         title=f"{model} on {chip.name}",
@@ -278,7 +280,11 @@ class Contents:
     @cached_property
     def memories(self) -> dict[str, bytes]:
         """Contents of the constant memories."""
-        return {"weights": self.files["arrays.bin"], "const": self.files["constants.bin"], "tables": self.files["tables.bin"]}
+        return {
+            "weights": self.files["arrays.bin"],
+            "const": self.files["constants.bin"],
+            "tables": self.files["tables.bin"],
+        }
 
     @cached_property
     def host(self) -> HostKernels:
@@ -306,7 +312,7 @@ class Contents:
     @cached_property
     def golden(self) -> dict[str, Array]:
         """`input:<tensor>` and `output:<tensor>`."""
-        from bitline.quant.calibration import UNREADABLE
+        from bitline.data.arrays import UNREADABLE
 
         try:
             with np.load(io.BytesIO(self.files["golden.npz"]), allow_pickle=False) as archive:

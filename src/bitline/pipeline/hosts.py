@@ -53,6 +53,8 @@ class HostKernels:
                 raw = np.ascontiguousarray(data[at : at + tensor.size_bytes])
                 inputs.append(raw.view(NUMPY[tensor.dtype]).reshape(tensor.shape))
                 at += tensor.size_bytes
-            return np.concatenate([np.ascontiguousarray(v).reshape(-1).view(np.uint8) for v in self.run(kernel, inputs)])
+            return np.concatenate(
+                [np.ascontiguousarray(v).reshape(-1).view(np.uint8) for v in self.run(kernel, inputs)]
+            )
 
         return call

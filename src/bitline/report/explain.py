@@ -219,11 +219,7 @@ def _waits(critical: UnitShare | None, others: Sequence[UnitShare], plan: Kernel
     """Who waits for whom: the busiest unit, the next, and the buffers that let only one of two units work."""
     if critical is None:
         return "nothing to wait for: no unit works for this layer"
-    single = [
-        f"{buffer} ({one} and {other} take turns)"
-        for buffer, slots, one, other in _turns(plan)
-        if slots == 1
-    ]
+    single = [f"{buffer} ({one} and {other} take turns)" for buffer, slots, one, other in _turns(plan) if slots == 1]
     buffers = f"; one slot only in {', '.join(single)}" if single else ""
     name, share = unit_label(critical.unit), critical.share
     if share >= BUSY_ENOUGH:

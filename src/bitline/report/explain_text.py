@@ -28,7 +28,9 @@ def explanation_text(e: Explained, levers: Sequence[Lever], latency_us: float) -
     rows += [("why" if i == 0 else "", reason) for i, reason in enumerate(e.why)]
     if e.tiles:
         rows.append(("tiles", f"{e.tiles:,} of {e.tile[0]} x {e.tile[1]} output pixels"))
-    rows.append(("time", f"{e.duration_us:,.2f} us, {100 * e.time_share:.1f} % of the inference ({latency_us:,.1f} us)"))
+    rows.append(
+        ("time", f"{e.duration_us:,.2f} us, {100 * e.time_share:.1f} % of the inference ({latency_us:,.1f} us)")
+    )
     if e.critical is not None:
         rows.append(("bound by", f"{_share(e.critical)}; {', '.join(map(_share, e.others)) or 'no other unit works'}"))
     rows.append(("waits", e.waits))
@@ -101,7 +103,9 @@ def _writes(e: Explained) -> str:
 def _wear(e: Explained) -> str:
     if not e.writes_per_cell:
         return "no cell is written during inference"
-    lasts = ", no endurance stated" if e.lifetime_inferences is None else f": lasts {e.lifetime_inferences:,} inferences"
+    lasts = (
+        ", no endurance stated" if e.lifetime_inferences is None else f": lasts {e.lifetime_inferences:,} inferences"
+    )
     return f"{e.writes_per_cell:,} writes per inference of the worst cell{lasts}"
 
 

@@ -99,6 +99,7 @@ def place_tensors(
                 help="use a smaller input, or a target with more memory (`--set memory.dram_bytes=...`)",
             )
     used = {
-        m: max((p.address + p.bytes for p in placed if p.memory == m), default=0) for m in (*capacities, CONSTANT_MEMORY)
+        m: max((p.address + p.bytes for p in placed if p.memory == m), default=0)
+        for m in (*capacities, CONSTANT_MEMORY)
     }
     return tuple(sorted(placed, key=lambda p: (p.from_step, p.tensor))), used

@@ -11,7 +11,6 @@ from bitline.ir.residency import ArrayRegion, Block, BlockResidency
 from bitline.ir.schedule import Job, KernelSchedule, Schedule, unit_block
 from bitline.schedule.memory import place_tensors
 from bitline.schedule.segments import segments
-from bitline.schedule.units import unit_schedule
 from bitline.schedule.tiling import (
     Buffers,
     StripPlan,
@@ -20,6 +19,7 @@ from bitline.schedule.tiling import (
     resident_jobs,
     streamed_jobs,
 )
+from bitline.schedule.units import unit_schedule
 
 PackKernels = Callable[[Sequence[int]], "dict[int, tuple[StripPlan, ...]] | None"]
 """Places of all strips of these kernels together (kernel -> strips with core and places), or None if they do not

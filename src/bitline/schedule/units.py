@@ -101,7 +101,9 @@ def _rows(kernel: Softmax | Norm, network: Network, buffers: Buffers) -> tuple[t
     rows, n = kernel.read.shape
     (taken,), given = _widths(kernel, network)
     for slots in SLOTS:
-        most = min((buffers.input_bytes // slots - WORD) // (n * taken), (buffers.output_bytes // slots - WORD) // (n * given))
+        most = min(
+            (buffers.input_bytes // slots - WORD) // (n * taken), (buffers.output_bytes // slots - WORD) // (n * given)
+        )
         if most >= 1:
             return column_jobs(rows, even(rows, min(most, -(-rows // buffers.cores))), buffers.cores), slots
     raise _refused(kernel, buffers, f"a row of {n:,}")
@@ -128,16 +130,15 @@ def _products(kernel: BatchMatMul, network: Network, buffers: Buffers) -> tuple[
             rows = range(part * share, min(m, (part + 1) * share))
             height = even(len(rows), min(tall, len(rows)))
             tiles = [
-                StripPlan(col=row, cols=min(height, rows.stop - row), blocks=()) for row in range(rows.start, rows.stop, height)
+                StripPlan(col=row, cols=min(height, rows.stop - row), blocks=())
+                for row in range(rows.start, rows.stop, height)
             ]
             jobs += _batches(tiles, groups, m, part, parts, buffers.cores)
         return tuple(jobs), slots, wide
     raise _refused(kernel, buffers, f"one product of {k:,} elements")
 
 
-def _batches(
-    tiles: Sequence[StripPlan], groups: int, m: int, part: int, parts: int, cores: int
-) -> list[Job]:
+def _batches(tiles: Sequence[StripPlan], groups: int, m: int, part: int, parts: int, cores: int) -> list[Job]:
     """Jobs of one part of the rows of all products: unit g is product g, m columns on."""
     width = max(1, cores // parts)
     first = part * width % cores

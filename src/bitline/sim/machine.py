@@ -55,9 +55,7 @@ class Machine:
         return rows[np.clip(number, 0, instruction.rows - 1)].reshape(*indices.shape[:-1], -1)
 
 
-def power_up(
-    program: Program, constants: dict[str, bytes], samples: int, host: Sequence[HostFunction] = ()
-) -> Machine:
+def power_up(program: Program, constants: dict[str, bytes], samples: int, host: Sequence[HostFunction] = ()) -> Machine:
     """A machine with its constant memories filled; the others hold 0xA5, so that reading too early shows."""
     memories: list[Bytes] = []
     for space in program.spaces:

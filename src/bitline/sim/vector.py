@@ -92,9 +92,7 @@ def _whole(post: PostOp, x: Sequence[Ints], parameters: Bytes, elements: int) ->
             rows, table = x[0].reshape(*lead, -1, post.inner), integers(parameters, "s64").reshape(-1, 2)
             result = norm.layer_norm(rows, table, post.bias, post.shift, post.zero_y, low, high)
         case "matmul":
-            a, b = (
-                (values - zero).reshape(*lead, -1, post.inner) for values, zero in zip(x, post.zeros, strict=True)
-            )
+            a, b = ((values - zero).reshape(*lead, -1, post.inner) for values, zero in zip(x, post.zeros, strict=True))
             result = vector.matmul(a, b, post.mantissas[0], post.shift, post.zero_y, low, high)
         case _:
             raise AssertionError(f"{post.op} is computed element by element")

@@ -191,9 +191,7 @@ class Host(Section):
         default_factory=_host_amount(10_000.0, "an interrupt, a context switch and the start of a runtime's session")
     )
     """time to hand work over and take it back"""
-    energy_pj_per_mac: Sourced[Amount] = Field(
-        default_factory=_host_amount(300.0, "5 W of one core over 16 per ns")
-    )
+    energy_pj_per_mac: Sourced[Amount] = Field(default_factory=_host_amount(300.0, "5 W of one core over 16 per ns"))
     """energy of one multiply-accumulate, the instruction around it included"""
     energy_pj_per_byte: Sourced[Amount] = Field(
         default_factory=_host_amount(100.0, "DRAM as in ZigZag, 725 pJ per 8 bytes, and the caches on the way")

@@ -138,9 +138,7 @@ def _size_errors(program: FlatProgram) -> list[Diagnostic]:
                 if row[f.OP] == f.WRITE and min(row[f.ROWS], row[f.COLS]) < 1:
                     errors.append(_error(f"writes {row[f.ROWS]} x {row[f.COLS]} cells", where))
                 if row[f.OP] == f.VECTOR:
-                    out, *operands, parameters = (
-                        size(int(row[c])) for c in (f.DST, f.SRC0, f.SRC1, f.SRC2, f.SRC3)
-                    )
+                    out, *operands, parameters = (size(int(row[c])) for c in (f.DST, f.SRC0, f.SRC1, f.SRC2, f.SRC3))
                     post = program.posts[row[f.ARG0]]
                     if not _vector_fits(post, out, operands, parameters):
                         taken = ", ".join(map(str, [*operands, parameters]))
@@ -192,7 +190,9 @@ def _table_fits(post: FlatPost, parameters: int) -> bool:
             return post.widths == (1,) and parameters == 256 * post.width
         case "curve":
             knots, rest = divmod(parameters, 4)
-            return post.widths == (2,) and rest == 0 and knots >= 2 and (knots - 1) & (knots - 2) == 0 and knots <= 65537
+            return (
+                post.widths == (2,) and rest == 0 and knots >= 2 and (knots - 1) & (knots - 2) == 0 and knots <= 65537
+            )
         case _:
             return parameters == 0
 
