@@ -345,10 +345,14 @@ class _Builder:
             )
         self.stored(rows, y, kernel.write)
 
+    def between(self, value: str, low: int, high: int) -> str:
+        """int64 brought between two limits."""
+        return self.op("Min", self.op("Max", value, self.integers(low)), self.integers(high))
+
     def finish_integer(self, value: str, y: Tensor, low: int, high: int) -> None:
         """clamp(value + zero_point) of int64 rows as y's type, under the name of the rows."""
         shifted = self.op("Add", value, self.integers(y.zero_point))
-        clipped = self.op("Clip", shifted, self.constant(np.array(low)), self.constant(np.array(high)))
+        clipped = self.between(shifted, low, high)
         self.op("Cast", clipped, out=f"{y.name}.rows", to=ONNX_TYPE[y.dtype])
 
     def softmax(self, kernel: Softmax) -> None:
@@ -403,8 +407,7 @@ class _Builder:
         squares = self.op("ReduceSum", self.op("Mul", x, x), self.integers(-1), keepdims=1)
         spread = self.op("Sub", self.op("Mul", squares, self.integers(n)), self.op("Mul", total, total))
         wide = self.op("Add", self.op("Mul", spread, self.integers(256)), self.integers(kernel.epsilon))
-        limits = self.constant(np.array(1, np.int64)), self.constant(np.array((1 << 62) - 1, np.int64))
-        a = self.op("Clip", wide, *limits)
+        a = self.between(wide, 1, (1 << 62) - 1)
         edges = self.constant(np.array([1 << (60 - 2 * i) for i in range(30)], np.int64))
         k = self.op("ReduceSum", self.cast(self.op("Less", a, edges), TensorProto.INT64), self.integers(-1), keepdims=1)
         powers = self.constant(np.array([1 << (2 * i) for i in range(31)], np.int64))
@@ -433,8 +436,7 @@ class _Builder:
         index = self.cast(self.gathered(kernel.x, kernel.read, 0), TensorProto.INT64)
         count = self.integers(len(table))
         wrapped = self.op("Where", self.op("Less", index, self.integers(0)), self.op("Add", index, count), index)
-        limits = self.constant(np.array(0, np.int64)), self.constant(np.array(len(table) - 1, np.int64))
-        rows = self.op("Gather", self.constant(table), self.op("Clip", wrapped, *limits), axis=0)
+        rows = self.op("Gather", self.constant(table), self.between(wrapped, 0, len(table) - 1), axis=0)
         self.stored(rows, y, kernel.write)
 
     def move(self, kernel: Move) -> None:

@@ -142,7 +142,10 @@ def against_model(contents: Contents, inputs: Mapping[str, Array]) -> Check:
     if not all(k.math.lossless for k in network.kernels if isinstance(k, MatMul)):
         return Check(name=name, saw="skipped: converters clip, model.onnx does not", errors=())
     ports = [port for port in network.ports if port.direction == "input"]
-    feeds = {port.name: from_stored(inputs[port.tensor], port, network.tensor(port.tensor)) for port in ports}
+    feeds = {
+        port.name: from_stored(inputs[port.tensor], port, network.tensor(port.tensor)).reshape(port.shape)
+        for port in ports
+    }
     agreement = teacher_forced(contents, feeds)
     saw = f"{agreement.values:,} values, {100 * agreement.equal_share:.3f} % equal, the others one step off"
     return Check(name=name, saw=saw, errors=must_be_near("model.onnx", agreement))
