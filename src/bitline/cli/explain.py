@@ -22,6 +22,4 @@ def command(package: Path, layer: str, levers: bool, json: bool) -> None:
 
     found = explain(api.open_package(package).contents, layer, levers=levers)
     values = explanation_json(found.explained, found.levers, found.latency_us)
-    answer(
-        "explain", values, json=json, text=explanation_text(found.explained, found.levers, found.latency_us)
-    )
+    answer("explain", values, json=json, text=explanation_text(found.explained, found.levers, found.latency_us))

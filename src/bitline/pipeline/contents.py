@@ -120,7 +120,9 @@ def facts_of(model: str, chip: Chip, figures: Mapping[str, Json]) -> Facts:
         updates = "none: weights stay in the arrays"
     wear = "no cell is written during inference"
     if number("writes_per_cell_max"):
-        lasts = f"; lasts {number('lifetime_inferences'):,.0f} inferences" if f["lifetime_inferences"] is not None else ""
+        lasts = (
+            f"; lasts {number('lifetime_inferences'):,.0f} inferences" if f["lifetime_inferences"] is not None else ""
+        )
         wear = f"{number('writes_per_cell_max'):,.0f} writes per inference of the worst cell{lasts}"
     return Facts(
         title=f"{model} on {chip.name}",

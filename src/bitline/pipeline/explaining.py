@@ -35,9 +35,7 @@ def explain(contents: Contents, layer: str, *, levers: bool = True) -> Explanati
     """
     number = find_kernel(contents.network, layer, contents.network.name)
     trace = timing.trace(contents.chip, contents.program, len(contents.network.kernels))
-    explained = explain_kernel(
-        contents.network, contents.schedule, contents.blocks, trace, contents.chip, number
-    )
+    explained = explain_kernel(contents.network, contents.schedule, contents.blocks, trace, contents.chip, number)
     tried: Sequence[Change] = candidates(explained, contents.network, contents.chip) if levers else ()
     priced = [_priced(contents, explained, change) for change in tried]
     return Explanation(
@@ -55,9 +53,7 @@ def _priced(contents: Contents, explained: Explained, change: Change) -> Lever |
         chip = changed(contents.chip, [f"{change.key}={value!r}"])
         if change.key not in REPLANNED:
             trace = timing.trace(chip, contents.program, len(contents.network.kernels))
-            again = explain_kernel(
-                contents.network, contents.schedule, contents.blocks, trace, chip, explained.kernel
-            )
+            again = explain_kernel(contents.network, contents.schedule, contents.blocks, trace, chip, explained.kernel)
             return _lever(change, again, trace, replanned=False)
         lowered = Lowered(network=contents.network, constants=contents.constants)
         planned = make_plan(contents.network, chip)

@@ -191,9 +191,7 @@ class Host(Section):
         default_factory=_host_amount(10_000.0, "an interrupt, a context switch and the start of a runtime's session")
     )
     """time to hand work over and take it back"""
-    energy_pj_per_mac: Sourced[Amount] = Field(
-        default_factory=_host_amount(300.0, "5 W of one core over 16 per ns")
-    )
+    energy_pj_per_mac: Sourced[Amount] = Field(default_factory=_host_amount(300.0, "5 W of one core over 16 per ns"))
     """energy of one multiply-accumulate, the instruction around it included"""
     energy_pj_per_byte: Sourced[Amount] = Field(
         default_factory=_host_amount(100.0, "DRAM as in ZigZag, 725 pJ per 8 bytes, and the caches on the way")
@@ -263,7 +261,8 @@ def flipped_columns_fit(chip: Chip) -> bool:
     if array.weight_encoding.value != "flip":
         return True
     half = array.group_rows.value * ((1 << array.cell_bits.value) - 1) // 2
-    return 0 < half <= (1 << min(chip.adc.bits.value, 15)) - 1
+    bits = chip.adc.bits.value
+    return bits > 0 and half <= (1 << min(bits, 15)) - 1
 
 
 def cells_divide_flipped_weights(chip: Chip) -> bool:

@@ -1,4 +1,4 @@
-"""The data sheet of a chip as a person reads it: what it adds up to, every value with its unit, sources as footnotes."""
+"""The data sheet of a chip as a person reads it: what it adds up to, values with units, sources as footnotes."""
 
 from __future__ import annotations
 
@@ -81,9 +81,7 @@ def overview(chips: dict[str, Chip]) -> str:
         rows.append((name, *counts, chip.description.strip()))
     widths = [max(len(row[i]) for row in rows) for i in range(5)]
     return "\n".join(
-        "  ".join(
-            (row[0].ljust(widths[0]), *(row[i].rjust(widths[i]) for i in range(1, 5)), row[5])
-        ).rstrip()
+        "  ".join((row[0].ljust(widths[0]), *(row[i].rjust(widths[i]) for i in range(1, 5)), row[5])).rstrip()
         for row in rows
     )
 

@@ -1,7 +1,7 @@
 """Chip -> the YAML text of a target of one's own: every key with its meaning, its value and its source.
 
-    chip, base          -->   every key, as a file that stands on its own
-    chip, base, short   -->   `extends: base`, the keys that differ from it, all others as comments
+chip, base          -->   every key, as a file that stands on its own
+chip, base, short   -->   `extends: base`, the keys that differ from it, all others as comments
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ SHORT = """\
 Keys behind a # are those of {base}; take the # away (and that of the section above) to set one."""
 
 
-def template(chip: Chip, *, name: str, file: str, base: str, extends: str | None = None, under: Chip | None = None) -> str:
+def template(
+    chip: Chip, *, name: str, file: str, base: str, extends: str | None = None, under: Chip | None = None
+) -> str:
     """The text of a target file called `name`. With `extends` and the chip `under` it, equal keys become comments.
 
     What `load_target` reads from it equals `chip` but for name and description.
