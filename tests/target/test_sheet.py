@@ -46,7 +46,8 @@ def test_every_value_points_to_its_source(name: str) -> None:
     assert re.search(r"psum_bytes +12,345 bytes +\[\d+\]", sheet)
     notes = dict(re.findall(r"\[(\d+)\] (.*?)(?= \[\d+\]|$)", flat(sheet.partition("Sources (")[2])))
     assert len(set(notes.values())) == len(notes)
-    values = re.findall(r"^  (\w+) .*?\[(\d+)\]", sheet.partition("\nChip\n")[2].partition("Sources (")[0], re.M)
+    keyed = sheet.partition("\nChip\n")[2].partition("Sources (")[0]
+    values = re.findall(r"^  (\w+) .*?\[(\d+)\]", keyed, re.MULTILINE)
     keys = [key for key in KEYS if entry(chip, key) is not None]
     assert [name for name, _ in values] == [key.rpartition(".")[2] for key in keys]
     for key, (_, note) in zip(keys, values, strict=True):

@@ -82,9 +82,10 @@ def find_kernel(network: Network, layer: str, place: str) -> int:
     for number, kernel in enumerate(network.kernels):
         if layer == kernel.name or layer in kernel.nodes:
             return number
-    known = list(dict.fromkeys(node for kernel in network.kernels for node in (*kernel.nodes, kernel.name)))
-    inside = [name for name in known if layer and layer.lower() in name.lower()]
-    near = (inside or difflib.get_close_matches(layer, known, n=GUESSES, cutoff=0.5))[:GUESSES]
+    label = {name: node_label(kernel) for kernel in network.kernels for name in (*kernel.nodes, kernel.name)}
+    inside = [name for name in label if layer and layer.lower() in name.lower()]
+    similar = inside or difflib.get_close_matches(layer, list(label), n=2 * GUESSES, cutoff=0.5)
+    near = list(dict.fromkeys(label[name] for name in similar))[:GUESSES]
     first = ", ".join(printable(node_label(kernel)) for kernel in network.kernels[:GUESSES])
     raise refuse(
         "BL0101",
