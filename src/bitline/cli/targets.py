@@ -85,7 +85,8 @@ def new(file: Path, base: str, short: bool, overrides: tuple[str, ...], json: bo
         under=load_target(base) if short else None,
     )
     _create(file, text)
-    said = f"wrote {file}, a {'target that extends' if short else 'copy of'} {base}\nlook at it: bitline targets show {file}"
+    what = "a target that extends" if short else "a copy of"
+    said = f"wrote {file}, {what} {base}\nlook at it: bitline targets show {file}"
     answer("targets", {"file": str(file), "from": base, "extends": short}, json=json, text=said)
 
 

@@ -31,6 +31,7 @@ from bitline.report.facts import Facts
 from bitline.report.figures import Json, block_rows, compile_figures
 from bitline.report.html.page import render
 from bitline.report.trace import trace_json
+from bitline.target.limits import limits
 from bitline.target.schema import Chip
 
 if TYPE_CHECKING:
@@ -135,6 +136,11 @@ def facts_of(model: str, chip: Chip, figures: Mapping[str, Json]) -> Facts:
             f"; lasts {number('lifetime_inferences'):,.0f} inferences" if f["lifetime_inferences"] is not None else ""
         )
         wear = f"{number('writes_per_cell_max'):,.0f} writes per inference of the worst cell{lasts}"
+    found = limits(chip)
+    keys = ", ".join(limit.partition(":")[0] for limit in found)
+    stated = (
+        (("not carried out", keys, f"stated by the target, not done by programs: {'; '.join(found)}"),) if found else ()
+    )
     return Facts(
         title=f"{model} on {chip.name}",
         model=model,
@@ -166,6 +172,7 @@ def facts_of(model: str, chip: Chip, figures: Mapping[str, Json]) -> Facts:
                 f"{number('dram_bytes') / 1e3:,.1f} kB",
                 "bytes of tensors and weights moved to and from DRAM",
             ),
+            *stated,
         ),
     )
 

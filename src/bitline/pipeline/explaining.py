@@ -37,7 +37,7 @@ def explain(contents: Contents, layer: str, *, levers: bool = True) -> Explanati
     trace = timing.trace(contents.chip, contents.program, len(contents.network.kernels))
     explained = explain_kernel(contents.network, contents.schedule, contents.blocks, trace, contents.chip, number)
     tried: Sequence[Change] = candidates(explained, contents.network, contents.chip) if levers else ()
-    priced = [_priced(contents, explained, change) for change in tried]
+    priced = [price(contents, explained, change) for change in tried]
     return Explanation(
         explained=explained,
         latency_us=trace.latency_ps / PS_PER_US,
@@ -45,8 +45,8 @@ def explain(contents: Contents, layer: str, *, levers: bool = True) -> Explanati
     )
 
 
-def _priced(contents: Contents, explained: Explained, change: Change) -> Lever | None:
-    """None where the changed chip is none that the schema allows, or the network does not fit it."""
+def price(contents: Contents, explained: Explained, change: Change) -> Lever | None:
+    """What a change does to a kernel; None where no chip can be so, or where the network does not fit it."""
     whole = isinstance(change.before, int)
     value = int(change.after) if whole else change.after
     try:

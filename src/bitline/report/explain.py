@@ -82,9 +82,10 @@ def find_kernel(network: Network, layer: str, place: str) -> int:
     for number, kernel in enumerate(network.kernels):
         if layer == kernel.name or layer in kernel.nodes:
             return number
-    known = list(dict.fromkeys(node for kernel in network.kernels for node in (*kernel.nodes, kernel.name)))
-    inside = [name for name in known if layer and layer.lower() in name.lower()]
-    near = (inside or difflib.get_close_matches(layer, known, n=GUESSES, cutoff=0.5))[:GUESSES]
+    label = {name: node_label(kernel) for kernel in network.kernels for name in (*kernel.nodes, kernel.name)}
+    inside = [name for name in label if layer and layer.lower() in name.lower()]
+    similar = inside or difflib.get_close_matches(layer, list(label), n=2 * GUESSES, cutoff=0.5)
+    near = list(dict.fromkeys(label[name] for name in similar))[:GUESSES]
     first = ", ".join(printable(node_label(kernel)) for kernel in network.kernels[:GUESSES])
     raise refuse(
         "BL0101",
@@ -182,20 +183,25 @@ def _why(
             )
         case "cycled" if job is not None:
             found.append(
-                f"{len(job.pieces)} blocks add up to the same sums, but a core has {per_core} arrays: they pass through "
-                f"{job.chunk} at a time, and all of them again for each of {tiles:,} tiles"
+                f"{len(job.pieces)} blocks add up to the same sums, but a core has {per_core} arrays: they pass "
+                f"through {job.chunk} at a time, and all of them again for each of {counted(tiles, 'tile')}"
             )
         case _:
             found.append("no weights: the vector unit or the copying engines do the work")
     if isinstance(network.kernels[plan.kernel], MatMul):
-        bound = _tile_bound(plan, chip)
-        found.append(f"a tile of {plan.tile_rows} x {plan.tile_cols} pixels is the largest that {bound} holds")
+        tile = f"{plan.tile_rows} x {plan.tile_cols} pixels"
+        whole = f"one tile of {tile} is the whole output"
+        found.append(whole if tiles == 1 else f"a tile of {tile} is the largest that {_tile_bound(plan, chip)} holds")
     return tuple(found)
 
 
+def counted(number: int, word: str) -> str:
+    """`1 tile`, `2 tiles`."""
+    return f"{number:,} {word}{'' if number == 1 else 's'}"
+
+
 def _rounds(plan: KernelSchedule) -> str:
-    rounds = sum(job.rounds for job in plan.jobs)
-    return f"{rounds} round{'s' if rounds != 1 else ''}"
+    return counted(sum(job.rounds for job in plan.jobs), "round")
 
 
 def _span(network: Network, first: int, last: int) -> str:
@@ -211,7 +217,7 @@ def _tile_bound(plan: KernelSchedule, chip: Chip) -> str:
     psum = pixels * cols * 4 * plan.psum_slots / memory.psum_bytes.value
     output = pixels * cols * plan.output_slots / memory.output_bytes.value
     if max(psum, output) < BUSY_ENOUGH:
-        return "the input buffer (memory.input_bytes), or the whole output,"
+        return "memory.input_bytes"
     return "memory.psum_bytes" if psum >= output else "memory.output_bytes"
 
 
@@ -223,7 +229,7 @@ def _waits(critical: UnitShare | None, others: Sequence[UnitShare], plan: Kernel
     buffers = f"; one slot only in {', '.join(single)}" if single else ""
     name, share = unit_label(critical.unit), critical.share
     if share >= BUSY_ENOUGH:
-        follows = f", of which {unit_label(others[0].unit)} is busy {100 * others[0].share:.0f} %" if others else ""
+        follows = f"; {unit_label(others[0].unit)}, the next, is busy {100 * others[0].share:.0f} %" if others else ""
         return f"the others wait for {name}{follows}{buffers}"
     if not others:
         return f"{name} alone works, {100 * share:.0f} % of the time; the rest is waiting for other layers and cores"

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 
-from bitline.report.explain import Explained, Place
+from bitline.report.explain import Explained, Place, counted
 from bitline.report.figures import Json
 from bitline.report.layers import UnitShare
-from bitline.report.levers import Lever, by_saving, worth
+from bitline.report.levers import Lever, by_saving, cheapest, worth
 from bitline.report.names import printable, unit_label
 from bitline.target.sheet import shown, unit
 
 MOST_CORES = 6
+NJ_PER_UJ = 1000
 
 
 def explanation_text(e: Explained, levers: Sequence[Lever], latency_us: float) -> str:
@@ -35,16 +36,17 @@ def explanation_text(e: Explained, levers: Sequence[Lever], latency_us: float) -
         rows.append(("bound by", f"{_share(e.critical)}; {', '.join(map(_share, e.others)) or 'no other unit works'}"))
     rows.append(("waits", e.waits))
     parts = ", ".join(f"{unit_label(part.unit)} {100 * part.share:.0f} %" for part in e.energy if part.nanojoules)
-    rows.append(("energy", f"{e.energy_nj:,.2f} nJ, {100 * e.energy_share:.1f} % of the inference: {parts or 'none'}"))
+    spent = f"{e.energy_nj:,.2f} nJ" if e.energy_nj < NJ_PER_UJ else f"{e.energy_nj / NJ_PER_UJ:,.2f} uJ"
+    rows.append(("energy", f"{spent}, {100 * e.energy_share:.1f} % of the inference: {parts or 'none'}"))
     width = max(len(label) for label, _ in rows)
     lines = [title, *(f"  {label:<{width}}  {value}" for label, value in rows)]
     return "\n".join([*lines, *_lever_lines(e, levers)])
 
 
 def explanation_json(e: Explained, levers: Sequence[Lever], latency_us: float) -> dict[str, Json]:
-    """The same values; shares 0 to 1, levers sorted by what they save, the first worth its name under `lever`."""
+    """The same values; shares 0 to 1, levers sorted by what they save, the cheapest under `lever`."""
     ordered = [_lever_json(lever, e) for lever in by_saving(levers)]
-    best = next((lever for lever in by_saving(levers) if worth(lever, e)), None)
+    best = cheapest(levers, e)
     return {
         "layer": e.nodes[0] if e.nodes else e.name,
         "kernel": e.kernel,
@@ -82,7 +84,7 @@ def _places(places: Sequence[Place]) -> str:
     cores = [(core, list(inside)) for core, inside in groupby(places, key=lambda p: p.core)]
     words = [f"core {core} arrays {_ranges([p.array for p in inside])}" for core, inside in cores[:MOST_CORES]]
     more = f", and {len(cores) - MOST_CORES} more cores" if len(cores) > MOST_CORES else ""
-    return f"{len(places):,} array{'s' if len(places) != 1 else ''}: {', '.join(words)}{more}"
+    return f"{counted(len(places), 'array')}: {', '.join(words)}{more}"
 
 
 def _ranges(numbers: Sequence[int]) -> str:
@@ -97,7 +99,7 @@ def _ranges(numbers: Sequence[int]) -> str:
 
 
 def _writes(e: Explained) -> str:
-    return f"{e.loads:,} writes per inference" if e.loads else "written once before the first inference"
+    return f"{counted(e.loads, 'write')} per inference" if e.loads else "written once before the first inference"
 
 
 def _wear(e: Explained) -> str:
@@ -106,7 +108,7 @@ def _wear(e: Explained) -> str:
     lasts = (
         ", no endurance stated" if e.lifetime_inferences is None else f": lasts {e.lifetime_inferences:,} inferences"
     )
-    return f"{e.writes_per_cell:,} writes per inference of the worst cell{lasts}"
+    return f"{counted(e.writes_per_cell, 'write')} per inference of the worst cell{lasts}"
 
 
 def _share(share: UnitShare) -> str:
@@ -125,9 +127,10 @@ def _lever_lines(e: Explained, levers: Sequence[Lever]) -> list[str]:
         tried = ", ".join(lever.change.key for lever in levers)
         return [f"  no lever: doubling (or halving) one of {tried} saves less than 1 % of the layer"]
     lines = ["  what one doubling (or halving) would do, the chip else unchanged"]
-    for i, lever in enumerate(useful):
-        mark = "cheapest lever: " if i == 0 else "                "
-        lines.append(f"    {mark}{_lever(lever, e)}")
+    best = cheapest(levers, e)
+    for lever in useful:
+        mark = "cheapest lever: " if lever is best else ""
+        lines.append(f"    {mark:<16}{_lever(lever, e)}")
     return lines
 
 

@@ -14,6 +14,17 @@ from bitline.target.schema import Chip, entry
 MOST_LEVERS: Final = 6
 WORTH: Final = 0.01
 """A lever that saves less of the layer's time is not called one."""
+PLENTY: Final = 0.1
+"""A cheap lever is preferred to a dear one that saves more, if it saves this share of the layer's time."""
+DEARNESS: Final[tuple[tuple[str, ...], ...]] = (
+    ("memory.input_bytes", "memory.psum_bytes", "memory.output_bytes"),
+    ("control.issue_ns", "noc.message_ns", "dma.setup_ns", "vector.setup_ns"),
+    ("dma.bytes_per_ns", "memory.shared_bytes_per_ns", "vector.elements_per_ns"),
+    ("memory.dram_bytes_per_ns",),
+    ("array.per_core", "cores"),
+    ("array.step_ns", "array.write_row_ns"),
+)
+"""Keys from cheap to dear, estimated: some KiB of SRAM, a shorter pipeline, wider buses, pins, area, another device."""
 REPLANNED: Final = frozenset(
     ("memory.input_bytes", "memory.psum_bytes", "memory.output_bytes", "array.per_core", "cores")
 )
@@ -52,7 +63,7 @@ def candidates(explained: Explained, network: Network, chip: Chip) -> tuple[Chan
     streamed = explained.weights in ("held", "cycled")
     buffers = ("memory.psum_bytes", "memory.input_bytes", "memory.output_bytes") if product else ("memory.input_bytes",)
     by_unit: dict[str, tuple[str, ...]] = {
-        "write": ("memory.psum_bytes", "array.write_row_ns", "memory.dram_bytes_per_ns", "array.per_core"),
+        "write": ("memory.psum_bytes", "memory.input_bytes", "array.write_row_ns", "memory.dram_bytes_per_ns"),
         "mvm": ("array.step_ns", "cores", "memory.psum_bytes"),
         "dma_in": ("memory.shared_bytes_per_ns", "dma.bytes_per_ns", "dma.setup_ns", "memory.input_bytes"),
         "dma_out": ("memory.shared_bytes_per_ns", "dma.bytes_per_ns", "dma.setup_ns", "memory.output_bytes"),
@@ -79,6 +90,20 @@ def _change(chip: Chip, key: str) -> Change | None:
 def by_saving(levers: Sequence[Lever]) -> tuple[Lever, ...]:
     """The lever that saves the most time of the layer first; of equal ones, the one that was tried first."""
     return tuple(sorted(levers, key=lambda lever: lever.layer_us))
+
+
+def cheapest(levers: Sequence[Lever], explained: Explained) -> Lever | None:
+    """The first in the order of `DEARNESS` that saves `PLENTY`, else the one that saves most; None if none is worth it.
+
+    Of equally dear ones, the one that saves more.
+    """
+    useful = [lever for lever in by_saving(levers) if worth(lever, explained)]
+    plenty = [lever for lever in useful if lever.layer_us <= explained.duration_us * (1 - PLENTY)]
+    return min(plenty, key=_dearness) if plenty else next(iter(useful), None)
+
+
+def _dearness(lever: Lever) -> int:
+    return next(i for i, keys in enumerate(DEARNESS) if lever.change.key in keys)
 
 
 def worth(lever: Lever, explained: Explained) -> bool:

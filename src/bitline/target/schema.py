@@ -261,7 +261,8 @@ def flipped_columns_fit(chip: Chip) -> bool:
     if array.weight_encoding.value != "flip":
         return True
     half = array.group_rows.value * ((1 << array.cell_bits.value) - 1) // 2
-    return 0 < half <= (1 << min(chip.adc.bits.value, 15)) - 1
+    bits = chip.adc.bits.value
+    return bits > 0 and half <= (1 << min(bits, 15)) - 1
 
 
 def cells_divide_flipped_weights(chip: Chip) -> bool:

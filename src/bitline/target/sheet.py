@@ -1,4 +1,4 @@
-"""The data sheet of a chip as a person reads it: what it adds up to, every value with its unit, sources as footnotes."""
+"""The data sheet of a chip as a person reads it: what it adds up to, values with units, sources as footnotes."""
 
 from __future__ import annotations
 
