@@ -9,6 +9,7 @@ import click
 
 from bitline.cli.answer import answer, say
 from bitline.cli.options import QuantArguments, calibrated, json_option, model_options, quant_options
+from bitline.core.escape import printable
 from bitline.core.files import check_writable, write_file
 
 
@@ -63,7 +64,7 @@ def command(
         if found.top1_reference is not None:
             values |= {"top1_float": found.top1_reference, "top1_quant": found.top1_other}
     write_file(output, serialised(result.model.proto, place=result.model.place()))
-    say("\n".join(result.steps), quiet=json)
+    say("\n".join(map(printable, result.steps)), quiet=json)
     lines = [f"{output}: SQNR {result.sqnr_db:.1f} dB on the calibration samples ({given.samples.remark})"]
     if "agree" in values:
         lines.append(f"same prediction on {values['agree']:.2f} % of the test samples")

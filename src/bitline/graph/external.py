@@ -21,6 +21,7 @@ import numpy.typing as npt
 import onnx
 
 from bitline.core.diagnostics import Diagnostic, Refusal, refuse
+from bitline.core.machine import free_memory
 from bitline.graph.budgets import Limits, all_graphs, all_nodes, invalid, over, stored_bytes, tensor_findings
 
 _KEYS: Final = frozenset({"location", "offset", "length", "checksum"})
@@ -74,17 +75,6 @@ def find_external(proto: onnx.ModelProto, folder: Path, place: str, limits: Limi
             help="use a machine with more memory, or fewer or narrower weights",
         )
     return tuple(tested)
-
-
-def free_memory() -> int:
-    """Bytes that this machine could hand out now; all it has where it does not say."""
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except (OSError, ValueError):
-        pass
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def early(items: tuple[External, ...]) -> tuple[External, ...]:

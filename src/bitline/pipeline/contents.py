@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +17,7 @@ import onnx
 from bitline import package
 from bitline.core.canonical import dumps, from_json, to_json
 from bitline.core.diagnostics import refuse
+from bitline.core.escape import printable
 from bitline.core.version import __version__
 from bitline.engines.protobuf import serialised
 from bitline.graph.macs import model_macs
@@ -65,9 +67,16 @@ class ArrayMaths:
 
 
 def npz_bytes(arrays: Mapping[str, Array]) -> bytes:
-    """An .npz archive; numpy stamps its members with a fixed date."""
+    """An .npz archive with a fixed date.
+
+    Not by `numpy.savez`, which takes tensors called `file` or `allow_pickle` for its own arguments.
+    """
     out = io.BytesIO()
-    np.savez_compressed(out, **dict(sorted(arrays.items())))  # pyright: ignore[reportArgumentType]
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, values in sorted(arrays.items()):
+            member = io.BytesIO()
+            np.lib.format.write_array(member, np.asanyarray(values), allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), member.getvalue(), zipfile.ZIP_DEFLATED)
     return out.getvalue()
 
 
@@ -208,7 +217,8 @@ def package_contents(compiled: Compiled, options: Mapping[str, str]) -> tuple[pa
         "golden.onnx": golden,
         "kernels.json": to_json(network).encode(),
         "loops.txt": "\n\n".join(
-            f"# {k.name} ({k.kind})\n{nest_text(nest)}" for k, nest in zip(network.kernels, built.nests, strict=True)
+            f"# {printable(k.name)} ({k.kind})\n{nest_text(nest)}"
+            for k, nest in zip(network.kernels, built.nests, strict=True)
         ).encode(),
         "memory.json": to_json(Memory(tensors=schedule.tensors, memory_bytes=schedule.memory_bytes)).encode(),
         "model.onnx": serialised(compiled.quantised.model.proto, place=compiled.quantised.model.place()),

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitline.core.diagnostics import Diagnostic
+from bitline.core.escape import cell
 from bitline.ir.kernels import (
     NUMPY,
     ArrayMath,
@@ -137,7 +138,7 @@ def _placement_table(parts: Parts) -> Iterator[Diagnostic]:
             "core_id": region.core, "index": item.index, "array": region.array,
             "w_row_start": region.w_row_start, "w_col_start": region.w_col_start,
             "rows": block.rows, "cols": block.cols, "row_offset": block.row_offset, "col_offset": block.col_offset,
-            "node": node, "matrix": block.matrix, "copy": block.copy, "from_step": item.from_step,
+            "node": cell(node), "matrix": cell(block.matrix), "copy": block.copy, "from_step": item.from_step,
             "to_step": item.to_step, "round": item.round, "loads": item.loads, "cells_at": item.cells_at,
         }  # fmt: skip
         return {key: str(value) for key, value in values.items()}
