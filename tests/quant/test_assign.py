@@ -87,4 +87,16 @@ def test_a_normalisation_written_out_runs_without_nan() -> None:
     x[:, 0] *= 1e-3
     result = quantize(model, {"x": x})
     assert np.isfinite(result.sqnr_db)
-    assert "in float, divisor comes too close to 0 for 8 bits: 1 Div" in result.steps
+    said = "in float, divisor comes too close to 0 for 8 bits: 1 Div, 1 Mul, 1 ReduceSum, 1 Sqrt"
+    assert said in result.steps, "the norm is computed from floats as well"
+
+
+def test_a_float_divisor_ends_at_the_layer_that_feeds_it() -> None:
+    body = "a = MatMul(x, w) b = Mul(a, a) c = ReduceSum(b, one) d = Sqrt(c) n = Div(a, d) y = Relu(n)"
+    values = {"one": np.array([1], np.int64), "w": np.eye(4, dtype=np.float32)}
+    model = named("float[3,4] x) => (float[3,4] y", body, values)
+    observed = seen(x=(-1, 1), a=(-1, 1), b=(0, 1), c=(0, 2), d=(0, 1.4), n=(-1, 1), y=(0, 1))
+    found = unfit(Wiring(model.proto.graph), plan_steps(model), observed, NONE)
+    assert sorted(found) == ["Div_n", "Mul_b", "ReduceSum_c", "Sqrt_d"]
+    plan = plan_steps(model, found)
+    assert plan.owner == {"x": "x", "a": "a", "n": "n", "y": "y"}

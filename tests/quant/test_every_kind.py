@@ -301,6 +301,21 @@ def test_an_output_that_float_nodes_make_stays_in_float() -> None:
     ]
 
 
+def test_float_nodes_read_floats_where_float_nodes_made_them() -> None:
+    body = "a = LogSoftmax(x) b = Relu(a) c = LogSoftmax(a) d = Neg(x) e = LogSoftmax(b) y = Sum(c, d, e)"
+    model = as_model(name_nodes(parsed("float[3,4] x) => (float[3,4] y", body)))
+    result = quantize(model, samples_of(model, 8))
+    kept = [line for line in lines(result.model.proto) if "Linear" not in line]
+    assert kept == [
+        "a = LogSoftmax(x)",
+        "b = Relu(a_dq)",
+        "c = LogSoftmax(a)",
+        "d = Neg(x_dq)",
+        "e = LogSoftmax(b_dq)",
+        "y_f = Sum(c_dq, d_dq, e_dq)",
+    ]
+
+
 def test_branches_read_what_was_dequantised() -> None:
     branches = "then_branch = t () => (float[3,4] b) { b = LogSoftmax(a) }, else_branch = e () => (float[3,4] d) "
     body = f"a = Exp(x) y = If(c) <{branches} {{ d = Neg(a) }}>"
