@@ -26,10 +26,14 @@ def weights(*shape: int) -> np.ndarray:
     return (RNG.standard_normal(shape) / np.sqrt(shape[0])).astype(np.float32)
 
 
-POST = "a = MatMul(x, w) b = Add(a, k) c = Add(b, x) n = LayerNormalization(c, g, h) d = Gemm(n, v) "
-POST += "e = Add(d, n) m = LayerNormalization(e, g, h) y = MatMul(m, u)"
-PRE = "n = LayerNormalization(x, g, h) a = MatMul(n, w) b = Mul(a, k) c = Add(x, b) m = LayerNormalization(c, g, h) "
-PRE += "d = MatMul(m, v) r = Relu(d) e = Add(c, r) o = LayerNormalization(e, g, h) y = MatMul(o, u)"
+POST = (
+    "a = MatMul(x, w) b = Add(a, k) c = Add(b, x) n = LayerNormalization(c, g, h) d = Gemm(n, v) "
+    "e = Add(d, n) m = LayerNormalization(e, g, h) y = MatMul(m, u)"
+)
+PRE = (
+    "n = LayerNormalization(x, g, h) a = MatMul(n, w) b = Mul(a, k) c = Add(x, b) m = LayerNormalization(c, g, h) "
+    "d = MatMul(m, v) r = Relu(d) e = Add(c, r) o = LayerNormalization(e, g, h) y = MatMul(o, u)"
+)
 
 
 def transformer(body: str) -> Model:

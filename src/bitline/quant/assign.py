@@ -88,20 +88,40 @@ def assign_grids(
 
 
 def unfit(wiring: Wiring, plan: Plan, seen: Mapping[str, Observation], masks: Masks) -> dict[str, str]:
-    """Nodes that calibration shows to be beyond any grid, and why: they have to stay in float."""
+    """Nodes that calibration shows to be beyond any grid, and why: they have to stay in float.
+
+    With a division whose divisor comes so close to 0 that 8 bits would make it 0, so has everything that the divisor is
+    computed with, back to a layer or an input.
+    """
     found: dict[str, str] = {}
+    makers = {name: step for step in plan.steps for name in step.outputs}
     for step in plan.steps:
         owners = {plan.owner[name] for name in (*step.inputs, *step.outputs)} | set(step.constants)
         if any(_beyond(name, wiring, seen) for name in owners - set(masks.ranges)):
             found[step.node] = "values near infinity"
-            continue
-        divisor = seen.get(plan.owner[step.inputs[-1]]) if step.op_type == "Div" and step.inputs else None
-        node = wiring.producer[step.output]
-        if divisor is None or step.activation or node.input[1] in wiring.constants:
-            continue
-        reach = max(divisor.low, -divisor.high)  # distance of the range from 0; negative where it holds 0
-        if reach * 255 < 16 * max(divisor.high, -divisor.low):
-            found[step.node] = "divisor comes too close to 0 for 8 bits"
+        divisor = wiring.producer[step.output].input[1] if step.op_type == "Div" else ""
+        if divisor and divisor not in wiring.constants and _near_zero(seen.get(plan.owner[divisor])):
+            waiting = [step.node, *_ancestors(makers, divisor)]
+            found |= dict.fromkeys(waiting, "divisor comes too close to 0 for 8 bits")
+    return found
+
+
+def _near_zero(divisor: Observation | None) -> bool:
+    if divisor is None:
+        return False
+    reach = max(divisor.low, -divisor.high)  # distance of the range from 0; negative where it holds 0
+    return reach * 255 < 16 * max(divisor.high, -divisor.low)
+
+
+def _ancestors(makers: Mapping[str, Step], name: str) -> set[str]:
+    """The steps that `name` depends on, back to layers, LayerNormalization and inputs."""
+    found: set[str] = set()
+    waiting = [name]
+    while waiting:
+        step = makers.get(waiting.pop())
+        if step is not None and step.node not in found and step.kind not in (Kind.MATMUL, Kind.NORM):
+            found.add(step.node)
+            waiting += step.inputs
     return found
 
 

@@ -57,8 +57,8 @@ class Grid:
     def quantised(self, values: Array) -> npt.NDArray[np.uint8] | npt.NDArray[np.int16]:
         """As QuantizeLinear has it: divide in float32, round half to even, add, saturate."""
         with np.errstate(over="ignore"):  # a mask near minus infinity, which saturates
-            steps = np.rint(values.astype(np.float32) / np.float32(self.scale)).astype(np.float64)
-        q = np.clip(steps + self.zero_point, self.smallest, self.largest)
+            steps = np.rint(values.astype(np.float32) / np.float32(self.scale))
+        q = np.clip(steps, self.smallest - self.zero_point, self.largest - self.zero_point) + self.zero_point
         return q.astype(np.int16) if self.wide else q.astype(np.uint8)
 
 

@@ -20,7 +20,7 @@ from bitline.graph.model import Wiring
 from bitline.quant.grid import WIDEST
 from bitline.quant.kinds import Kind
 from bitline.quant.ranges import FAR, Observation, Range
-from bitline.quant.steps import Plan, Step
+from bitline.quant.steps import Plan
 from bitline.quant.wide import LONGEST_NARROW_SOFTMAX, softmax_width
 
 _CARRIES: Final = frozenset(
@@ -40,65 +40,96 @@ class Masks:
 
 def find_masks(wiring: Wiring, plan: Plan, seen: Mapping[str, Observation]) -> Masks:
     """The masks in front of every Softmax, from the observation of their operands. `seen` holds owners of grids."""
-    makers = {name: step for step in plan.steps if step.kind is not Kind.MOVE for name in step.outputs}
     ranges: dict[str, Range] = {}
-    nodes: list[str] = []
     floors: list[float] = []
     for step in plan.steps:
-        if step.kind is not Kind.SOFTMAX:
+        scores = plan.owner[step.inputs[0]] if step.kind is Kind.SOFTMAX and step.inputs else ""
+        if not scores or scores not in wiring.producer:
             continue
-        scores = plan.owner[step.inputs[0]]
-        maker = makers.get(scores)
-        carriers = _carriers(scores, wiring, plan, seen)
-        if maker is None or maker.op_type not in ("Add", "Where") or not carriers:
+        carriers, factors = _carriers(scores, wiring, plan, seen)
+        if wiring.producer[scores].op_type not in ("Add", "Sub", "Where") or not carriers:
             continue
         width = softmax_width(wiring, step)
         largest = WIDEST if width > LONGEST_NARROW_SOFTMAX else 255
-        crest = seen[step.inputs[0]].crest
         high = min(seen[scores].high, -FAR)
-        floor = (high if crest is None else crest) - math.log(2 * largest * width)
+        crest = _crest(seen[scores], seen[step.inputs[0]].crest, high)
+        floor = crest - math.log(2 * largest * width)
         depth = floor - max(high, 0.0)
-        ranges[scores] = (floor, high)
+        flips = any(_reaches(wiring, name)[1] for name in carriers)
         for name in carriers - {scores}:
-            limits = ranges.get(name, (0.0, 0.0))
-            ranges[name] = (min(depth, limits[0]), max(_top(name, maker, wiring, seen), limits[1]))
-        nodes.append(step.node)
+            low, top = _range(name, depth, wiring, seen, flips=flips)
+            held = ranges.get(name, (0.0, 0.0))
+            ranges[name] = (min(low, held[0]), max(top, held[1]))
+        ranges[scores] = (floor, high)
+        for name in factors - carriers:
+            if name in seen and seen[name].minmax() == (0.0, 0.0):  # nothing was masked during calibration
+                ranges[name] = (-1.0, 1.0)
         floors.append(floor)
-    if not nodes:
+    if not floors:
         return Masks(ranges={})
-    remark = f"attention masks in front of {len(nodes)} Softmax saturate: scores end at {min(floors):.3g}"
+    remark = f"attention masks in front of {len(floors)} Softmax saturate: scores end at {min(floors):.3g}"
     return Masks(ranges=ranges, remark=remark)
 
 
-def _top(name: str, maker: Step, wiring: Wiring, seen: Mapping[str, Observation]) -> float:
-    """The largest value apart from the mask; a number far above 0 (a mask with its sign still to change) is none."""
+def _crest(scores: Observation, crest: float | None, high: float) -> float:
+    """The smallest maximum of a row; of rows that hold one score where nothing was masked during calibration."""
+    if scores.low > FAR:
+        return scores.low
+    return high if crest is None else crest
+
+
+def _range(name: str, depth: float, wiring: Wiring, seen: Mapping[str, Observation], *, flips: bool) -> Range:
+    """The range of a tensor or constant that carries a mask: `depth` (or -depth) stands for infinity.
+
+    `flips`: some number on the way is far above 0, so that the mask may change its sign.
+    """
     value = wiring.array(name)
     if value is not None:
         near = value[np.abs(value) < -FAR]
-        return float(near.max()) if near.size else 0.0
-    observed = seen.get(name)
-    return 0.0 if observed is None or observed.high >= -FAR else observed.high
+        low, high = (float(near.min()), float(near.max())) if near.size else (0.0, 0.0)
+        far_below, far_above = _reaches(wiring, name)
+    elif name in seen:
+        low, high = seen[name].minmax()
+        far_below, far_above = low <= FAR, high >= -FAR
+        if not far_below and not far_above:  # nothing was masked during calibration
+            far_below, far_above = True, flips
+    else:
+        low, high, far_below, far_above = 0.0, 0.0, True, flips
+    return depth if far_below else low, -depth if far_above else high
 
 
-def _carriers(scores: str, wiring: Wiring, plan: Plan, seen: Mapping[str, Observation]) -> set[str]:
-    """Owners of grids, and constants, that hold the mask on its way to `scores`, with `scores`; empty: no mask."""
+def _reaches(wiring: Wiring, name: str) -> tuple[bool, bool]:
+    """Whether a float constant holds numbers near minus infinity, and near plus infinity."""
+    value = wiring.array(name)
+    if value is None or value.dtype.kind != "f" or not value.size:
+        return False, False
+    return float(value.min()) <= FAR, float(value.max()) >= -FAR
+
+
+def _carriers(scores: str, wiring: Wiring, plan: Plan, seen: Mapping[str, Observation]) -> tuple[set[str], set[str]]:
+    """Owners of grids, and constants, that hold the mask on its way to `scores`, with `scores`; empty: no mask.
+
+    The second set holds what numbers near infinity are multiplied with: the mask as 0 and 1.
+    """
     known: dict[str, bool] = {}
+    factors: set[str] = set()
 
     def carries(name: str) -> bool:
         if name in known:
             return known[name]
         known[name] = False
-        value = wiring.array(name)
         node = wiring.producer.get(name)
-        if value is not None:
-            known[name] = value.dtype.kind == "f" and value.size > 0 and float(value.min()) <= FAR
+        if name in wiring.constants:
+            known[name] = any(_reaches(wiring, name))
         elif node is None:
             known[name] = name in seen and seen[name].low <= FAR
         elif node.op_type in _CARRIES:
             held = [carries(read) for read in node.input if read]  # all of them: each carrier gets a range
             known[name] = any(held)
+            if node.op_type == "Mul" and any(held):
+                factors.update(node.input)
         return known[name]
 
-    if not carries(scores):
-        return set()
-    return {plan.owner.get(name, name) for name, held in known.items() if held}
+    carries(scores)
+    held = {plan.owner.get(name, name) for name, carried in known.items() if carried}
+    return held, {plan.owner.get(name, name) for name in factors}

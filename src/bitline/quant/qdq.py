@@ -46,6 +46,7 @@ class _Writer:
         self.options = options
         self.plan = plan
         self.grids = grids
+        self.made = {name for step in plan.steps for name in step.outputs}
         self.nodes: list[onnx.NodeProto] = []
         self.read_as: dict[str, str] = {}
         self.present: set[str] = set()
@@ -58,7 +59,6 @@ class _Writer:
     def write(self) -> onnx.ModelProto:
         by_node = {step.node: step for step in self.plan.steps}
         by_last = {step.activation or step.node: step for step in self.plan.steps}
-        made = {name for step in self.plan.steps for name in step.outputs}
         for value in self.graph.input:
             if value.name in self.plan.owner:
                 self._quantise(value.name, value.name, clip=True)
@@ -73,7 +73,7 @@ class _Writer:
             for index, name in enumerate(node.output):
                 if name not in self.plan.owner:
                     continue
-                if name in made:
+                if name in self.made:
                     assert last is not None
                     before = self._free(f"{name}_f") if name in self.wiring.outputs else name
                     node.output[index] = before
@@ -85,14 +85,14 @@ class _Writer:
         return drop_dead(self.proto)
 
     def _rewire(self, node: onnx.NodeProto, step: Step | None) -> None:
-        """Everything reads what was dequantised, subgraphs too."""
+        """Steps read what was dequantised; float nodes read it too where a step made it, else the float itself."""
         for index, name in enumerate(node.input):
             if step is not None and (step.node, name) in self.grids.narrowed:
                 node.input[index] = self._narrowed(name)
-            else:
+            elif step is not None or name in self.made:
                 node.input[index] = self.read_as.get(name, name)
         for graph in subgraphs(node):
-            _rename(graph, self.read_as)
+            _rename(graph, {name: after for name, after in self.read_as.items() if name in self.made})
 
     def _narrowed(self, name: str) -> str:
         after = self._free(f"{name}_dq8")
