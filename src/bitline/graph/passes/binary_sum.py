@@ -11,7 +11,7 @@ from __future__ import annotations
 import onnx
 
 from bitline.graph.model import copied, fresh_name, keep_nodes
-from bitline.graph.passes.match import unique_node_name
+from bitline.graph.passes.match import derived_name
 
 _BINARY = {"Sum": "Add", "Max": "Max", "Min": "Min"}
 
@@ -39,7 +39,7 @@ def _chain(node: onnx.NodeProto, graph: onnx.GraphProto) -> list[onnx.NodeProto]
     for index, right in enumerate(operands[1:]):
         last = index == len(operands) - 2
         target = output if last else fresh_name(graph, f"{output}_{index}")
-        name = node.name if last else unique_node_name(graph, f"{node.name}/{index}")
+        name = node.name if last else derived_name(graph, node, str(index))
         made.append(onnx.helper.make_node(_BINARY[node.op_type], [left, right], [target], name=name))
         left = target
     return made

@@ -51,9 +51,6 @@ def fold_affine(model: onnx.ModelProto) -> onnx.ModelProto:
             line = _line(node, wiring)
             if line is not None and (_into_producer(node, line, wiring) or _into_reader(node, line, wiring)):
                 gone.add(index)
-                node.ClearField("input")
-                node.ClearField("output")
-                wiring = Wiring(graph)
                 changed = True
     if gone:
         keep_nodes(graph, (node for index, node in enumerate(graph.node) if index not in gone))
@@ -104,7 +101,8 @@ def _into_producer(node: onnx.NodeProto, line: _Line, wiring: Wiring) -> bool:
     )
     if factor is None or offset is None or not scale_outputs(layer, factor, offset, wiring):
         return False
-    chain[0].output[0] = node.output[0]
+    wiring.set_inputs(node, [])
+    wiring.set_output(chain[0], node.output[0])
     return True
 
 
@@ -149,7 +147,8 @@ def _into_reader(node: onnx.NodeProto, line: _Line, wiring: Wiring) -> bool:
         return False
     if list(reader.input).count(name) != 1 or not _absorb(reader, line, wiring, direct=first is reader):
         return False
-    first.input[0] = line.data
+    wiring.set_inputs(node, [])
+    wiring.set_inputs(first, [line.data, *first.input[1:]])
     return True
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 
-from bitline.graph.model import Array, Wiring, attribute, copied, fresh_name, keep_nodes, set_constant
+from bitline.graph.model import Array, Wiring, attribute, copied, keep_nodes, set_attribute
 from bitline.graph.passes.drop_dead import drop_dead
 from bitline.graph.passes.match import made_by
 from bitline.graph.passes.scale_layer import scale_outputs
@@ -22,10 +22,11 @@ from bitline.graph.passes.scale_layer import scale_outputs
 def fold_batchnorm(model: onnx.ModelProto) -> onnx.ModelProto:
     folded = copied(model)
     graph = folded.graph
-    for norm in graph.node:
-        if norm.op_type != "BatchNormalization":
-            continue
-        wiring = Wiring(graph)
+    norms = [node for node in graph.node if node.op_type == "BatchNormalization"]
+    if not norms:
+        return folded
+    wiring = Wiring(graph)
+    for norm in norms:
         line = _line(norm, wiring)
         if line is None:
             continue
@@ -33,13 +34,11 @@ def fold_batchnorm(model: onnx.ModelProto) -> onnx.ModelProto:
         layer = made_by(wiring, norm.input[0], "Conv", "ConvTranspose", "Gemm")
         alone = wiring.only_reader(norm.input[0]) is norm
         if layer is not None and alone and scale_outputs(layer, factor, offset, wiring):
-            layer.output[0] = norm.output[0]
-            norm.output[0] = ""
+            wiring.set_inputs(norm, [])
+            wiring.set_output(layer, norm.output[0])
         else:
             _as_depthwise(norm, factor, offset, wiring)
-    if not any(node.op_type == "BatchNormalization" for node in model.graph.node):
-        return folded
-    keep_nodes(graph, (node for node in graph.node if node.op_type != "BatchNormalization" or node.output[0]))
+    keep_nodes(graph, (node for node in graph.node if node.op_type != "BatchNormalization" or node.input))
     return drop_dead(folded)
 
 
@@ -61,17 +60,11 @@ def _as_depthwise(norm: onnx.NodeProto, factor: Array, offset: Array, wiring: Wi
         return
     channels, spatial = shape[1], len(shape) - 2
     dtype = onnx.helper.tensor_dtype_to_np_dtype(wiring.elem_type(norm.input[0]))
-    weight_name = fresh_name(wiring.graph, f"{norm.name}.weight")
-    bias_name = fresh_name(wiring.graph, f"{norm.name}.bias")
-    set_constant(wiring.graph, weight_name, factor.astype(dtype).reshape(channels, 1, *[1] * spatial))
-    set_constant(wiring.graph, bias_name, offset.astype(dtype))
-    norm.CopyFrom(
-        onnx.helper.make_node(
-            "Conv",
-            [norm.input[0], weight_name, bias_name],
-            [norm.output[0]],
-            name=norm.name,
-            group=channels,
-            kernel_shape=[1] * spatial,
-        )
-    )
+    weight_name, bias_name = wiring.fresh(f"{norm.name}.weight"), wiring.fresh(f"{norm.name}.bias")
+    wiring.put(weight_name, factor.astype(dtype).reshape(channels, 1, *[1] * spatial))
+    wiring.put(bias_name, offset.astype(dtype))
+    wiring.set_inputs(norm, [norm.input[0], weight_name, bias_name])
+    norm.op_type = "Conv"
+    del norm.attribute[:]
+    set_attribute(norm, "group", channels)
+    set_attribute(norm, "kernel_shape", [1] * spatial)

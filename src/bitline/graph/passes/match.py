@@ -84,6 +84,11 @@ def unique_node_name(graph: onnx.GraphProto, wanted: str) -> str:
     return name
 
 
+def derived_name(graph: onnx.GraphProto, node: onnx.NodeProto, suffix: str) -> str:
+    """A free name below that of `node`; a node without a name gives none."""
+    return unique_node_name(graph, f"{node.name}/{suffix}") if node.name else ""
+
+
 def polynomial(wiring: Wiring, name: str, variable: str, *, degree: int = 3, depth: int = 12) -> Polynomial | None:
     """The tensor `name` as a polynomial of the tensor `variable`; None where it is none of at most that degree."""
     if name == variable:

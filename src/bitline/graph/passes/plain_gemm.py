@@ -20,7 +20,7 @@ import onnx
 
 from bitline.graph.model import Array, Wiring, attribute, copied, fresh_name, keep_nodes, set_attribute, set_constant
 from bitline.graph.passes.drop_dead import drop_dead
-from bitline.graph.passes.match import unique_node_name
+from bitline.graph.passes.match import derived_name
 
 
 def plain_gemm(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -70,16 +70,18 @@ def _merged(
     source = matmul.input[0]
     if source not in flattened:
         flattened[source] = fresh_name(graph, f"{source}.rows")
-        nodes.insert(0, _reshape(graph, f"{matmul.name}/rows", source, flattened[source], (-1, shape[-1])))
+        nodes.insert(
+            0, _reshape(graph, derived_name(graph, matmul, "rows"), source, flattened[source], (-1, shape[-1]))
+        )
     gemm.input[0] = flattened[source]
     gemm.output[0] = fresh_name(graph, f"{add.output[0]}.rows")
-    return [*nodes, _reshape(graph, f"{matmul.name}/shape", gemm.output[0], add.output[0], out)]
+    return [*nodes, _reshape(graph, derived_name(graph, matmul, "shape"), gemm.output[0], add.output[0], out)]
 
 
 def _reshape(graph: onnx.GraphProto, name: str, source: str, target: str, shape: tuple[int, ...]) -> onnx.NodeProto:
     sizes = fresh_name(graph, f"{target}.shape")
     set_constant(graph, sizes, np.asarray(shape, np.int64))
-    return onnx.helper.make_node("Reshape", [source, sizes], [target], name=unique_node_name(graph, name))
+    return onnx.helper.make_node("Reshape", [source, sizes], [target], name=name)
 
 
 def _unstack(matmul: onnx.NodeProto, wiring: Wiring) -> None:
@@ -106,14 +108,14 @@ def _weights_right(matmul: onnx.NodeProto, wiring: Wiring) -> list[onnx.NodeProt
     set_constant(graph, name, weight.T)
     order = [*range(len(shape) - 2), len(shape) - 1, len(shape) - 2]
     return [
-        _transpose(graph, f"{matmul.name}/operand", source, turned, order),
+        _transpose(derived_name(graph, matmul, "operand"), source, turned, order),
         onnx.helper.make_node("MatMul", [turned, name], [product], name=matmul.name),
-        _transpose(graph, f"{matmul.name}/turned", product, target, order),
+        _transpose(derived_name(graph, matmul, "turned"), product, target, order),
     ]
 
 
-def _transpose(graph: onnx.GraphProto, name: str, source: str, target: str, order: list[int]) -> onnx.NodeProto:
-    return onnx.helper.make_node("Transpose", [source], [target], name=unique_node_name(graph, name), perm=order)
+def _transpose(name: str, source: str, target: str, order: list[int]) -> onnx.NodeProto:
+    return onnx.helper.make_node("Transpose", [source], [target], name=name, perm=order)
 
 
 def _normalised(gemm: onnx.NodeProto, wiring: Wiring) -> list[onnx.NodeProto]:
@@ -128,7 +130,7 @@ def _normalised(gemm: onnx.NodeProto, wiring: Wiring) -> list[onnx.NodeProto]:
     if constant is not None:
         set_constant(graph, gemm.input[0], constant.T)
         return [gemm]
-    return [_transpose(graph, f"{gemm.name}/operand", source, gemm.input[0], [1, 0]), gemm]
+    return [_transpose(derived_name(graph, gemm, "operand"), source, gemm.input[0], [1, 0]), gemm]
 
 
 def _normalise(gemm: onnx.NodeProto, wiring: Wiring) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 
-from bitline.graph.model import Array, Wiring, attribute, fresh_name, set_attribute, set_constant
+from bitline.graph.model import Array, Wiring, attribute, set_attribute
 
 LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
@@ -96,22 +96,20 @@ def _constants(layer: onnx.NodeProto, channels: int | None, wiring: Wiring) -> t
 
 def _set(layer: onnx.NodeProto, weight: Array, bias: Array | None, wiring: Wiring) -> bool:
     """Give a layer these values, rounded to the type of its weights, and alpha and beta of 1."""
-    graph = wiring.graph
     dtype = onnx.helper.tensor_dtype_to_np_dtype(wiring.elem_type(layer.input[1]))
     if layer.op_type == "Gemm":
         set_attribute(layer, "alpha", None)
         set_attribute(layer, "beta", None)
     inputs = [layer.input[0], _owned(layer.input[1], f"{layer.name}.weight", wiring)]
-    set_constant(graph, inputs[1], weight.astype(dtype))
+    wiring.put(inputs[1], weight.astype(dtype))
     if bias is not None:
         bias_name = layer.input[2] if len(layer.input) > 2 else ""
         inputs.append(_owned(bias_name, f"{layer.name}.bias", wiring))
-        set_constant(graph, inputs[2], bias.astype(dtype))
-    del layer.input[:]
-    layer.input.extend(inputs)
+        wiring.put(inputs[2], bias.astype(dtype))
+    wiring.set_inputs(layer, inputs)
     return True
 
 
 def _owned(name: str, otherwise: str, wiring: Wiring) -> str:
     """`name` if one node alone reads it, so that it may change; else a new name."""
-    return name if name and wiring.only_reader(name) is not None else fresh_name(wiring.graph, otherwise)
+    return name if name and wiring.only_reader(name) is not None else wiring.fresh(otherwise)

@@ -23,7 +23,7 @@ import onnx
 from bitline.graph import shapes
 from bitline.graph.model import Array, Wiring, attribute, copied, fresh_name, keep_nodes, set_constant
 from bitline.graph.passes.drop_dead import drop_dead
-from bitline.graph.passes.match import made_by, reduced_axes, unique_node_name
+from bitline.graph.passes.match import derived_name, made_by, reduced_axes
 
 _FORMS = ("Reshape", "Flatten", "Squeeze", "Unsqueeze")
 _REDUCTIONS = ("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd")
@@ -144,7 +144,7 @@ def _slice_of(
     part = fresh_name(graph, f"{output}.slice")
     return [
         onnx.helper.make_node("Slice", [node.input[0], *names], [part], name=node.name),
-        _reshape(unique_node_name(graph, f"{node.name}/Reshape"), part, output, target, wiring),
+        _reshape(derived_name(graph, node, "Reshape"), part, output, target, wiring),
     ]
 
 
@@ -184,7 +184,8 @@ def _expand_after(node: onnx.NodeProto, target: tuple[int, ...], wiring: Wiring)
     sizes: Array | None = wiring.array(expand.input[1])
     if shape is None or sizes is None or wiring.shape(node.input[index]) != target:
         return None
-    if any(np.prod(wiring.shape(name) or (0,)) != 1 or len(wiring.shape(name) or ()) > len(shape) for name in others):
+    other_shapes = [wiring.shape(name) for name in others]
+    if any(other is None or np.prod(other) != 1 or len(other) > len(shape) for other in other_shapes):
         return None
     graph = wiring.graph
     small = fresh_name(graph, f"{node.output[0]}.once")
@@ -193,6 +194,6 @@ def _expand_after(node: onnx.NodeProto, target: tuple[int, ...], wiring: Wiring)
     made.input[index] = expand.input[0]
     made.output[0] = small
     again = onnx.helper.make_node(
-        "Expand", [small, expand.input[1]], [node.output[0]], name=unique_node_name(graph, f"{node.name}/Expand")
+        "Expand", [small, expand.input[1]], [node.output[0]], name=derived_name(graph, node, "Expand")
     )
     return [made, again]
