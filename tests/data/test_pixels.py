@@ -80,7 +80,7 @@ def test_numbers_are_those_of_torchvision() -> None:
     pixels = picture(8, 6)
     rule = parse_preprocess("mean=0.485,0.456,0.406 std=0.229,0.224,0.225")
     want = pixels.astype(np.float32) / np.float32(255)
-    want = (want - np.float32((0.485, 0.456, 0.406))) / np.float32((0.229, 0.224, 0.225))
+    want = (want - np.array((0.485, 0.456, 0.406), np.float32)) / np.array((0.229, 0.224, 0.225), np.float32)
     for shape, axes in (("1,3,8,6", (2, 0, 1)), ("1,8,6,3", (0, 1, 2))):
         got = numbers(pixels[None], target_of(shape), rule)
         assert got.dtype == np.float32

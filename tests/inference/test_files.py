@@ -110,8 +110,9 @@ def test_a_hook_sees_each_sample_with_its_frame(tmp_path: Path) -> None:
     results = list(compiled("images").run_files(tmp_path, postprocess="tests.inference.hooks:raises_for_red"))
     answers = [result.answers for result in results]
     assert [len(answer) for answer in answers] == [1, 1, 0]
-    ((box,),) = answers[1]  # pyright: ignore[reportGeneralTypeIssues]
-    assert isinstance(box, Box)
+    (found,) = answers[1]
+    assert isinstance(found, tuple)
+    (box,) = found
     assert (box.x1, box.y1, box.label) == (20, 30, str(results[1].outputs["scores"].argmax()))
     assert [(d.code, d.message) for d in results[2].errors] == [
         ("BL0110", "the post-processing hook failed: it raised KeyError: 'five'")

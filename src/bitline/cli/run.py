@@ -119,7 +119,8 @@ def command(
     if bad:
         say(bad_files_text(results))
     if interrupted:
-        say(f"interrupted after {len(results)} files; what was done so far is kept", quiet=json)
+        kept = f"in {output}" if output is not None else "above"
+        say(f"interrupted after {len(results)} files; what was done before is {kept}", quiet=json)
         context.exit(INTERRUPTED)
     if bad or values.get("mismatches_vs_reference") or values.get("mismatches_vs_golden"):
         context.exit(1)

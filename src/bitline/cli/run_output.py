@@ -61,7 +61,14 @@ class Output:
 
         pictures = self.folder / PICTURES
         pictures.mkdir(exist_ok=True)
-        (pictures / self._free_name(result.source.path)).write_bytes(annotated(result.source.path, found))
+        self._half.write_bytes(annotated(result.source.path, found))
+        self._half.replace(pictures / self._free_name(result.source.path))
+
+    @property
+    def _half(self) -> Path:
+        """Where an image is written; it gets its name when it is whole, as Ctrl-C may come at any time."""
+        assert self.folder is not None, "asked only while the folder is open"
+        return self.folder / "half"
 
     def _free_name(self, path: Path) -> str:
         """The name of the file; with a number where files of several folders share it."""
@@ -90,6 +97,7 @@ class Output:
         if self.folder is None:
             write_file(self.place, npz_bytes(outputs))
             return
+        self._half.unlink(missing_ok=True)
         (self.folder / "outputs.npz").write_bytes(npz_bytes(outputs))
         (self.folder / "results.csv").write_text(results_csv(good), encoding="utf-8")
         if any(isinstance(found, tuple) for result in good for found in result.answers):
