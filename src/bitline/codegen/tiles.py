@@ -57,8 +57,10 @@ class TileClass:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Box:
-    """The input box of a tile: rows x cols stored pixels of `channels` bytes, starting at byte `low` of a pixel, that is
-    channels of `width` bytes each; a unit starts `unit_step` bytes further."""
+    """The input box of a tile: rows x cols stored pixels of `channels` bytes, starting at byte `low` of a pixel.
+
+    A channel has `width` bytes; a unit starts `unit_step` bytes after the one before.
+    """
 
     walk_rows: Walk
     walk_cols: Walk

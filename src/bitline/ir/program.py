@@ -146,9 +146,10 @@ class Vector:
 
     An operand shorter than the result is spread: each element is used `spreads` times on end, and the whole then again
     from its start. `parameters`:
-    requantise: int32 sums `a` -> `dst`; int32 bias, mantissa, shift per column. table: 256 entries in the type of `dst`.
+    requantise: int32 bias, mantissa, shift per column of the int32 sums `a`. table: 256 entries in the type of `dst`.
     curve: 2^k + 1 int32. softmax: 256 or 512 int32, rows of `inner`. norm: int64 gain and offset per column, rows of
-    `inner`. max, mean: `a` holds the taps one after another. matmul: `a` rows and `b` columns of `inner` elements. The others are `ir.kernels.Operator`.
+    `inner`. max, mean: none, `a` holds the taps one after another. matmul: none, `a` holds rows and `b` columns of
+    `inner` elements. The others are `ir.kernels.Operator`.
     """
 
     post: int
@@ -161,9 +162,9 @@ class Vector:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Take:
-    """Copy rows chosen by data: `src` holds int32 row numbers, row r is the `row_bytes` bytes from `base + r * row_bytes`
-    of the constant memory `space`. A number below 0 counts from the end of the `rows` rows; one outside is brought to
-    the nearest row, so that no address depends on data beyond the table.
+    """Copy rows chosen by data: `src` holds int32 row numbers; row r is the `row_bytes` bytes from `base + r *
+    row_bytes` of the constant memory `space`. A number below 0 counts from the end of the `rows` rows; one outside is
+    brought to the nearest row, so that no address depends on data beyond the table.
     """
 
     space: int

@@ -114,6 +114,7 @@ def add_curve(state: Lowering, node: onnx.NodeProto, target: Target, value: Valu
     """A function of 16 bits: as few knots as leave no output more than one step from `exact`, its 65,536 values."""
     codes = np.arange(1 << BITS_16) - (1 << (BITS_16 - 1))
     y = target.y
+    knots = exact
     for bits in range(FEWEST_SEGMENTS_BITS, BITS_16 + 1):
         places = np.minimum(np.arange((1 << bits) + 1) << (BITS_16 - bits), (1 << BITS_16) - 1)
         knots = (exact[places] - y.zero_point) << CURVE_FRACTION_BITS

@@ -1,4 +1,4 @@
-"""What no unit of the chip does becomes a `Host` kernel: the ONNX nodes back to what is stored, as a model of their own."""
+"""What no unit of the chip does becomes a `Host` kernel: the ONNX nodes back to what is stored, as a model."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from bitline.core.diagnostics import Refusal, refuse
+from bitline.core.diagnostics import Diagnostic, Refusal, refuse
 from bitline.graph.macs import node_macs
 from bitline.graph.model import reads
-from bitline.ir.index_map import IndexMap, merge_digits
 from bitline.ir.kernels import Dtype, Host, Port, Tensor
 from bitline.lower.qdq import QdqGraph, Value
 from bitline.lower.state import Lowering, name_of
@@ -185,8 +184,7 @@ def in_rows(state: Lowering, value: Value, origin: str) -> Value:
     tensor = state.tensor(value)
     stored, view = stored_view(value.view.shape, "rows")
     size = prod(stored)
-    flat = merge_digits(view)
-    same_order = isinstance(flat, IndexMap) and prod(tensor.shape) == size and not tensor.constant
+    same_order = prod(tensor.shape) == size and not tensor.constant
     if same_order and np.array_equal(value.view.evaluate().reshape(-1), np.arange(size)):
         return value
     return state.copied(value, stored, view, origin)
@@ -227,7 +225,7 @@ def add_host(state: Lowering, name: str, y: Tensor, why: str, clamp: onnx.NodePr
 QDQ = ("QuantizeLinear", "DequantizeLinear")
 
 
-def _unreadable(state: Lowering, name: str, missing: Sequence[str]):  # noqa: ANN202
+def _unreadable(state: Lowering, name: str, missing: Sequence[str]) -> Diagnostic:
     what = f"{missing[0]!r} is made by nothing" if missing else f"nothing computes {name!r}"
     return refuse("BL0304", what, place=f"{state.graph.name}:{name}", help="export the model again").diagnostics[0]
 

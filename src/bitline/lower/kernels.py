@@ -5,6 +5,7 @@ What no unit of the chip does goes to the host, with the reason.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,7 +14,7 @@ from onnx import TensorProto, helper
 
 from bitline.graph.model import attribute
 from bitline.ir import index_map
-from bitline.ir.kernels import LIMITS, Constants, Kernel, Network, Port, Tensor, inputs_of, outputs_of
+from bitline.ir.kernels import LIMITS, Constants, Dtype, Kernel, Network, Operator, Port, Tensor, inputs_of, outputs_of
 from bitline.lower.elementwise import (
     add_elementwise,
     lower_extreme,
@@ -43,13 +44,24 @@ INTEGER = {
     TensorProto.INT16,
 }
 """Types whose values kernels compute with as they are."""
+ON_INTEGERS = ("Cast", "Equal", "Not", "Mod", "Where", "Add", "Sub", "Mul")
+INTEGER_OPERATORS: dict[str, tuple[Operator, tuple[int, ...]]] = {
+    "Equal": ("equal", (0, 0)),
+    "Not": ("equal", (0, 0)),
+    "Mod": ("modulo", (0, 0)),
+    "Where": ("select", (0, 1, 1)),
+    "Add": ("sum", (1, 1)),
+    "Sub": ("sum", (1, -1)),
+    "Mul": ("product", (1, 0)),
+}
+"""Operators on integers and truth values: the operator, and what multiplies each operand."""
 CLAMPS = ("Relu", "Clip")
 
 
 def lower_matmul(state: Lowering, node: onnx.NodeProto, target: Target) -> None:
     """With stationary weights where the second operand is a constant matrix of 8 bits, else as two activations."""
     constant = state.graph.constant(node.input[1])
-    still = constant is not None and constant.values.ndim == 2 and constant.values.dtype in (np.int8, np.uint8)
+    still = constant is not None and constant.values.ndim == 2 and constant.values.dtype.name in ("int8", "uint8")
     if still and node.input[0] in state.values:
         lower_gemm(state, node, target)
     else:
@@ -231,12 +243,28 @@ class _Walk(Lowering):
         else:
             raise Unfit(made, "no unit does it")
 
+    def from_host(self, name: str) -> Value | None:
+        kind = self.graph.types.get(name, 0)
+        node = self.graph.producer.get(name)
+        if kind not in INTEGER or node is None or self.graph.constant(name) is not None:
+            return None
+        value = plain_tensor(self, name, name)
+        tensor = self.tensors.pop(value.tensor)
+        if tensor.dtype == "s64":  # indices and masks: kernels read 32 bits
+            tensor = replace(tensor, dtype="s32")
+        add_host(self, name, tensor, f"{node.op_type} {name_of(node)!r}: no unit does it on integers")
+        self.values[name] = value
+        return value
+
     # -- everything that is not quantised --------------------------------------------------------------------------
 
     def _layout_or_integers(self, node: onnx.NodeProto) -> None:
-        """Views of what is stored, and integers and truth values that kernels can compute; the rest waits for a reader."""
-        if not node.input or node.input[0] not in self.values and node.op_type not in ("Where", "Add", "Sub", "Mul"):
+        """Views of what is stored, integers and truth values that kernels compute; the rest waits for a reader."""
+        integers = self.graph.types.get(node.output[0] if node.output else "") in INTEGER
+        if not node.input or not (self._reads_values(node) or integers):
             return
+        if node.op_type in VIEWS and node.input[0] not in self.values and self._waits(node):
+            self.attempt(lambda: self._demand(node))
         if node.op_type in VIEWS and node.input[0] in self.values:
             value = self.values[node.input[0]]
             if self.tensor(value).dtype in ("f32", "s64"):
@@ -246,8 +274,19 @@ class _Walk(Lowering):
             if self.attempt(lambda: found.extend(rule(self, node, value))) is None:
                 self.values |= dict(zip((name for name in node.output if name), found, strict=False))
             return
-        if self.graph.types.get(node.output[0]) in INTEGER or node.op_type == "Cast":
+        if node.op_type in ON_INTEGERS and (integers or node.op_type == "Cast"):
             self.attempt(lambda: self._integers(node))
+
+    def _reads_values(self, node: onnx.NodeProto) -> bool:
+        return any(name in self.values for name in node.input)
+
+    def _waits(self, node: onnx.NodeProto) -> bool:
+        """Whether integers that nobody computed yet are all that a layout operator lacks."""
+        return self.graph.constant(node.input[0]) is None and node.input[0] in self.graph.producer
+
+    def _demand(self, node: onnx.NodeProto) -> None:
+        if self.from_host(node.input[0]) is None:
+            raise Unfit(node, "its input is not quantised")
 
     def _integers(self, node: onnx.NodeProto) -> None:
         """Cast, Equal, Not, Mod, Where, Add, Sub, Mul of integers and truth values. Raises `Unfit`."""
@@ -255,6 +294,11 @@ class _Walk(Lowering):
         kind = self.graph.types.get(name, 0)
         if any(self.graph.types.get(i) not in INTEGER for i in node.input if i and node.op_type != "Cast"):
             raise Unfit(node, "it does not take integers")
+        if node.op_type == "Cast" and kind == TensorProto.BOOL and self.graph.types.get(node.input[0]) in INTEGER:
+            zero = self._number(0)
+            is_zero = self._integer_result(node, name, "equal", [(self.dynamic(node, 0), 0), (zero, 0)])
+            self.values[name] = self._integer_result(node, name, "equal", [(is_zero, 0), (zero, 0)])
+            return
         if node.op_type == "Cast":
             value = self.dynamic(node, 0)
             tensor = self.tensor(value)
@@ -264,32 +308,29 @@ class _Walk(Lowering):
                 raise Unfit(node, "it rounds or cuts off")
             self.values[name] = value
             return
-        dtype = "u8" if kind == TensorProto.BOOL else "s32"
+        operands = [self._whole_number(node, place) for place in range(len(node.input))]
+        found = INTEGER_OPERATORS.get(node.op_type)
+        if found is None or attribute(node, "fmod", 0):
+            raise Unfit(node, "no unit does it on integers")
+        op, mantissas = found
+        if node.op_type == "Not":
+            operands = [*operands, self._number(0)]
+        self.values[name] = self._integer_result(node, name, op, list(zip(operands, mantissas, strict=True)))
+
+    def _integer_result(
+        self, node: onnx.NodeProto, name: str, op: Operator, operands: Sequence[tuple[Value, int]]
+    ) -> Value:
+        """A kernel whose result has the type and shape of the ONNX tensor `name`, as it is."""
+        dtype: Dtype = "u8" if self.graph.types.get(name) == TensorProto.BOOL else "s32"
         stored, view = stored_view(self.shape(name), "rows")
         own = self.free(name)
-        y = Tensor(name=own, shape=stored, dtype=dtype, scale=1.0, zero_point=0, onnx=name, view=view)
+        last = op != "equal" or node.op_type != "Cast" or own != name  # of two steps the second one is the ONNX tensor
+        onnx_name = name if last else ""
+        y = Tensor(name=own, shape=stored, dtype=dtype, scale=1.0, zero_point=0, onnx=onnx_name, view=view)
         low, high = LIMITS[dtype]
         target = Target(y=y, nodes=(name_of(node),), shape=self.shape(name), low=low, high=high)
-        operands = [self._whole_number(node, place) for place in range(len(node.input))]
-        match node.op_type:
-            case "Equal":
-                add_elementwise(self, target, "equal", [(o, 0) for o in operands])
-            case "Not":
-                zero = self._number(0)
-                add_elementwise(self, target, "equal", [(operands[0], 0), (zero, 0)])
-            case "Mod" if not attribute(node, "fmod", 0):
-                add_elementwise(self, target, "modulo", [(o, 0) for o in operands])
-            case "Where":
-                add_elementwise(self, target, "select", list(zip(operands, (0, 1, 1), strict=True)))
-            case "Add":
-                add_elementwise(self, target, "sum", [(o, 1) for o in operands])
-            case "Sub":
-                add_elementwise(self, target, "sum", list(zip(operands, (1, -1), strict=True)))
-            case "Mul":
-                add_elementwise(self, target, "product", list(zip(operands, (1, 0), strict=True)))
-            case _:
-                raise Unfit(node, "no unit does it on integers")
-        self.values[name] = self.quantised.pop(own)
+        add_elementwise(self, target, op, operands)
+        return self.quantised.pop(own)
 
     def _whole_number(self, node: onnx.NodeProto, place: int) -> Value:
         operand = self.operand(node, place)
@@ -362,5 +403,5 @@ def without_dead(network: Network) -> Network:
 
 
 def lower(proto: onnx.ModelProto, name: str, *, make_math: MakeMath, unary: UnaryTable) -> Lowered:
-    """The kernels of a QDQ model. Raises `Refusal` for tensors that no memory holds (BL0302) or nothing makes (BL0304)."""
+    """The kernels of a QDQ model. Raises `Refusal`: tensors that no memory holds (BL0302) or nothing makes (BL0304)."""
     return _Walk(proto, name, make_math, unary).run()

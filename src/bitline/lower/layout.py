@@ -77,7 +77,8 @@ def _gather(state: Lowering, node: onnx.NodeProto, value: Value) -> list[Value]:
         raise Unfit(node, "its indices and its data both depend on the input")
     axis = int(attribute(node, "axis", 0)) % len(value.view.shape)
     extent = value.view.shape[axis]
-    places = np.where(indices < 0, indices + extent, indices).reshape(-1).astype(np.int64)
+    numbers = indices.astype(np.int64).reshape(-1)
+    places = np.where(numbers < 0, numbers + extent, numbers)
     if not places.size or places.min() < 0 or places.max() >= extent:
         raise Unfit(node, "its indices lie outside, or there are none")
     taken = picked(state, value, axis, places, name_of(node))

@@ -117,6 +117,10 @@ class Lowering:
             return unfit
         return None
 
+    def from_host(self, name: str) -> Value | None:
+        """Integers and truth values that the host computes for a kernel that reads them; None for anything else."""
+        return None
+
     # -- values ----------------------------------------------------------------------------------------------------
 
     def shape(self, name: str) -> tuple[int, ...]:
@@ -128,7 +132,7 @@ class Lowering:
     def dynamic(self, node: onnx.NodeProto, place: int) -> Value:
         """An operand that is an activation."""
         name = node.input[place] if place < len(node.input) else ""
-        value = self.values.get(name)
+        value = self.values.get(name) or self.from_host(name)
         if value is None:
             raise Unfit(node, f"operand {name!r} is not quantised")
         if self.tensor(value).dtype in ("f32", "s64"):
@@ -138,7 +142,7 @@ class Lowering:
     def operand(self, node: onnx.NodeProto, place: int) -> Value | Scalar:
         """An activation, a number, or a constant tensor, which is stored."""
         name = node.input[place]
-        if name in self.values:
+        if name in self.values or self.from_host(name) is not None:
             return self.dynamic(node, place)
         constant = self.graph.constant(name)
         if constant is None:

@@ -1,4 +1,4 @@
-"""Operators of `ir.kernels.Elementwise` on integers: int64 arrays hold the values, zero points taken off (n = x - z)."""
+"""Operators of `ir.kernels.Elementwise` on integers: int64 arrays, zero points taken off (n = x - z)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def product(a: Ints, b: Ints, mantissa: int, shift: int) -> Ints:
 
 
 def quotient(a: Ints, b: Ints, mantissa: int, shift: int) -> Ints:
-    """sign * ((2 |a| m + |b| 2^shift) // (|b| 2^(shift + 1))): half away from zero; a / 0 is 2^40 * sign, 0 / 0 is 0."""
+    """sign * ((2 |a| m + |b| 2^shift) // (|b| 2^(shift + 1))): half away from zero; a / 0 is sign * 2^40, 0 / 0 0."""
     numerator = 2 * np.abs(a) * np.int64(mantissa)
     divisor = np.abs(b)
     whole = (numerator + (divisor << shift)) // np.maximum(divisor << (shift + 1), 1)

@@ -81,8 +81,8 @@ def npz_bytes(arrays: Mapping[str, Array]) -> bytes:
 
 
 def golden_samples(network: Network, constants: Constants) -> dict[str, Array]:
-    """Seeded stored inputs [samples, H, W, C]: quantised ones uniform over all integers, row numbers below the table that
-    they index, other integers and truth values 0 or 1, floats standard normal."""
+    """Seeded stored inputs [samples, H, W, C]: quantised ones uniform over all integers, row numbers below the table
+    that they index, other integers and truth values 0 or 1, floats standard normal."""
     rows = {k.x: len(constants[k.table]) for k in network.kernels if isinstance(k, Lookup)}
     truths = {p.tensor for p in network.ports if p.dtype == "bool"}
     rng = np.random.Generator(np.random.Philox(GOLDEN_SEED))

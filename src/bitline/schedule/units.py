@@ -110,8 +110,8 @@ def _rows(kernel: Softmax | Norm, network: Network, buffers: Buffers) -> tuple[t
 
 
 def _products(kernel: BatchMatMul, network: Network, buffers: Buffers) -> tuple[tuple[Job, ...], int, int]:
-    """(jobs, slots, columns of b at a time). A unit is one product, or a part of its rows where there are fewer products
-    than cores; its strips are as many rows as fit."""
+    """(jobs, slots, columns of b at a time). A unit is one product, or a part of its rows where there are fewer
+    products than cores; its strips are as many rows as fit."""
     groups, m, k = kernel.a.map.shape
     n = kernel.b.map.shape[1]
     (left, right), given = _widths(kernel, network)
