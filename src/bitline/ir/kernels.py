@@ -157,7 +157,7 @@ Operator = Literal[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Elementwise:
-    """y[write(i)] = op of x_k[read_k(i)], element by element, rounded once; n_k = x_k - zero_k, RNE rounds half to even:
+    """y[write(i)] = op of x_k[read_k(i)], element by element; n_k = x_k - zero_k, RNE rounds once, half to even:
 
     sum       clamp(RNE((sum n_k * m_k + bias) / 2^shift) + zero_y)      also rescaling, with one operand
     product   clamp(RNE(n_0 * n_1 * m_0 / 2^shift) + zero_y)
