@@ -28,15 +28,24 @@ from bitline.ir.loops import (
 )
 
 
+def _heard(cores: int) -> list[Statement]:
+    """Wait until this core and all others have finished the kernel before."""
+    hear = Do(unit="dma_in", action=Hear(channel=BARRIER, peer=Affine(base=1, terms=(("peer", 1),))))
+    return [*awaits("dma_in", "kernel_done", 1), For(var="peer", count=cores - 1, body=(hear,))]
+
+
+def closing_nest(cores: int) -> Nest:
+    """After a repetition that ends the network: what its last pass signals is taken."""
+    return tuple(_heard(cores))
+
+
 def kernel_nest(kernel: Kernel, context: Context, *, cores: int, first: bool, last: bool) -> Nest:
     """The whole nest of a kernel: wait until every core has finished the kernel before, work, tell the others."""
     peers = Affine(base=1, terms=(("peer", 1),))
     before: list[Statement] = []
     if not first:
-        hear = Do(unit="dma_in", action=Hear(channel=BARRIER, peer=peers))
         before = [
-            *awaits("dma_in", "kernel_done", 1),
-            For(var="peer", count=cores - 1, body=(hear,)),
+            *_heard(cores),
             *signals("dma_in", "kernel_open", 1),
             *awaits("dma_out", "kernel_open", 1),
         ]
