@@ -24,7 +24,15 @@ from tests.cli.models import network
 SOAK = os.environ.get("BITLINE_HYPOTHESIS") == "soak"
 KILLS = 20 if SOAK else 3
 """For each of two signals."""
-PROGRAM = "import sys; from bitline.cli.main import main; print('ready', flush=True); main()"
+PROGRAM = """
+import sys
+from bitline.cli.main import main
+try:
+    print('ready', flush=True)  # the signal may come before main() is there to take it
+    main()
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
 
 
 def compile_words(output: Path, *more: str) -> list[str]:
