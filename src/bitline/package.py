@@ -13,7 +13,7 @@ from bitline.core.diagnostics import Diagnostic, Refusal, refuse
 from bitline.core.files import check_folder_writable, clear_leftovers, folder_when_whole
 
 MANIFEST: Final = "manifest.json"
-FORMAT: Final = 1
+FORMAT: Final = 2
 FILES: Final = (
     "array_math.json",
     "arrays.bin",
@@ -32,6 +32,7 @@ FILES: Final = (
     "report.html",
     "schedule.json",
     "summary.json",
+    "tables.bin",
     "target.json",
     "trace.json",
     "weights.safetensors",

@@ -139,7 +139,7 @@ def test_run_is_exact_and_writes_its_outputs(here: Path, tmp_path: Path) -> None
 
 def outputs(words: str, place: Path) -> npt.NDArray[np.float32]:
     assert bitline(f"{words} -o {place}").status == 0
-    with np.load(place) as archive:
+    with np.load(place / "outputs.npz") as archive:
         return archive["scores"]
 
 

@@ -11,11 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bitline.core.diagnostics import Refusal
+from bitline.data.grammar import parse_preprocess
+from bitline.data.load import load_data
 from bitline.engines.ort import Session, expose, run_model
 from bitline.graph.model import Model
 from bitline.graph.passes import simplify
 from bitline.graph.read import read_model
-from bitline.quant.calibration import batches, load_data, parse_preprocess
+from bitline.quant.calibration import batches
 from bitline.quant.options import Granularity, Method, QuantOptions
 from bitline.quant.ptq import QuantResult, is_quantized, quantize
 from bitline.quant.score import SQNR_CAP_DB

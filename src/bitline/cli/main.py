@@ -17,6 +17,7 @@ COMMANDS = {
     "compile": "a model into a package for a chip",
     "demo": "compile, verify and run a small trained network",
     "doctor": "what this machine lacks, and what to do about it",
+    "explain": "where a layer lies, what binds its time, what would help",
     "place": "weight matrices onto arrays: a table of blocks",
     "quantize": "a float model into a QDQ model",
     "report": "the HTML report of a package",

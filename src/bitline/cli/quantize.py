@@ -30,8 +30,8 @@ def command(
     json: bool,
 ) -> None:
     from bitline.core.diagnostics import refuse
+    from bitline.data.load import load_data
     from bitline.engines.protobuf import serialised
-    from bitline.quant.calibration import load_data
     from bitline.quant.ptq import quantize
     from bitline.target.load import load_target
 
@@ -41,7 +41,7 @@ def command(
     given = calibrated(model, shapes, quant)
     if given.samples is None:
         raise refuse("BL0101", "the model is quantised already", place=given.model.place(), help="compile it as it is")
-    samples = load_data(test, given.model, quant.prepare()) if test else None
+    samples = load_data(test, given.model, quant.prepare(), hop=quant.hop) if test else None
     started = time.perf_counter()
     result = quantize(given.model, given.samples.feeds, given.options)
     seconds = time.perf_counter() - started

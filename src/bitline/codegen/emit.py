@@ -14,9 +14,11 @@ from bitline.ir.loops import (
     Do,
     Fire,
     For,
+    Give,
     Hear,
     Nest,
     On,
+    Pick,
     Set,
     Signal,
     Statement,
@@ -32,6 +34,7 @@ from bitline.ir.program import (
     Dma,
     End,
     Fill,
+    HostCall,
     Instruction,
     Loop,
     MathOp,
@@ -44,12 +47,16 @@ from bitline.ir.program import (
     Runs,
     Send,
     Space,
+    Take,
     Token,
     Unit,
     Vector,
     Wait,
     WriteWeights,
 )
+
+TABLES = "tables"
+"""The constant memory of look-up tables and of tensors that never change."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -169,7 +176,23 @@ def _instruction(action: Action, levels: tuple[str, ...], tables: Tables) -> Ins
                 dst=_operand(action.dst, levels, tables),
                 a=_operand(action.a, levels, tables),
                 b=_operand(action.b, levels, tables) if action.b else None,
+                c=_operand(action.c, levels, tables) if action.c else None,
                 parameters=_operand(action.parameters, levels, tables) if action.parameters else None,
+            )
+        case Pick():
+            return Take(
+                space=tables.space(TABLES),
+                base=action.base,
+                rows=action.rows,
+                row_bytes=action.row_bytes,
+                src=_operand(action.src, levels, tables),
+                dst=_operand(action.dst, levels, tables),
+            )
+        case Give():
+            return HostCall(
+                call=action.call,
+                src=_operand(action.src, levels, tables),
+                dst=_operand(action.dst, levels, tables),
             )
         case _:
             assert_never(action)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -72,11 +73,14 @@ def set_attribute(node: onnx.NodeProto, name: str, value: int | float | str | li
 
 
 class Wiring:
-    """Who makes and who reads each tensor of a graph, as it stands when this is built."""
+    """Who makes and who reads each tensor of a graph, as it stands when this is built.
+
+    A pass that changes the graph and looks again tells it: `set_inputs`, `set_output`, `put`.
+    """
 
     def __init__(self, graph: onnx.GraphProto) -> None:
         self.graph = graph
-        self.constants: Mapping[str, onnx.TensorProto] = {tensor.name: tensor for tensor in graph.initializer}
+        self.constants: dict[str, onnx.TensorProto] = {tensor.name: tensor for tensor in graph.initializer}
         self.outputs = {value.name for value in graph.output}
         self.values = {value.name: value for value in (*graph.value_info, *graph.input, *graph.output)}
         self.producer: dict[str, onnx.NodeProto] = {}
@@ -111,6 +115,39 @@ class Wiring:
             return None
         return self.readers[name][0]
 
+    def set_inputs(self, node: onnx.NodeProto, names: Iterable[str]) -> None:
+        """Let a node of the graph, without subgraphs, read these tensors."""
+        for name in filter(None, node.input):
+            self.readers[name] = [reader for reader in self.readers[name] if reader is not node]
+        wanted = list(names)
+        del node.input[:]
+        node.input.extend(wanted)
+        for name in filter(None, wanted):
+            self.readers[name].append(node)
+
+    def set_output(self, node: onnx.NodeProto, name: str) -> None:
+        """Let a node of the graph make `name` in place of its first output."""
+        self.producer.pop(node.output[0], None)
+        node.output[0] = name
+        self.producer[name] = node
+
+    def put(self, name: str, value: Array) -> None:
+        """Add an initializer, or replace the one of that name."""
+        tensor = numpy_helper.from_array(np.ascontiguousarray(value).reshape(value.shape), name)
+        if name in self.constants:
+            self.constants[name].CopyFrom(tensor)
+            return
+        self.graph.initializer.append(tensor)
+        self.constants[name] = self.graph.initializer[-1]
+
+    def fresh(self, wanted: str) -> str:
+        """`wanted`, or `wanted_1`, `wanted_2`, ... where a tensor of the graph has or had that name."""
+        name, count = wanted, 0
+        while name in self.producer or name in self.values or name in self.constants or name in self.readers:
+            count += 1
+            name = f"{wanted}_{count}"
+        return name
+
 
 def reads(node: onnx.NodeProto) -> Iterator[str]:
     """The tensors a node reads, once for each operand; a subgraph's free names count."""
@@ -131,6 +168,19 @@ def _free_names(graph: onnx.GraphProto) -> set[str]:
     bound |= {name for node in graph.node for name in node.output}
     used = {name for node in graph.node for name in reads(node)} | {value.name for value in graph.output}
     return used - bound
+
+
+def renamed(node: onnx.NodeProto, new_name: Mapping[str, str]) -> None:
+    """Give the tensors that a node reads and makes, in its subgraphs too, their new names."""
+    for names in (node.input, node.output):
+        for index, name in enumerate(names):
+            if name in new_name:
+                names[index] = new_name[name]
+    for graph in subgraphs(node):
+        for inner in graph.node:
+            renamed(inner, new_name)
+        for value in graph.output:
+            value.name = new_name.get(value.name, value.name)
 
 
 def copied(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -165,3 +215,23 @@ def fresh_name(graph: onnx.GraphProto, wanted: str) -> str:
         count += 1
         name = f"{wanted}_{count}"
     return name
+
+
+def without_large_constants(model: onnx.ModelProto, *, above: int = 2**13) -> onnx.ModelProto:
+    """A copy in which initializers of more elements are inputs of the same shape: all that inference needs of them."""
+    light = onnx.ModelProto(ir_version=model.ir_version)
+    light.opset_import.extend(model.opset_import)
+    light.functions.extend(model.functions)
+    graph = light.graph
+    graph.name = model.graph.name
+    graph.node.extend(model.graph.node)
+    graph.value_info.extend(model.graph.value_info)
+    graph.input.extend(model.graph.input)
+    graph.output.extend(model.graph.output)
+    listed = {value.name for value in model.graph.input}
+    for tensor in model.graph.initializer:
+        if math.prod(tensor.dims) <= above:
+            graph.initializer.append(tensor)
+        elif tensor.name not in listed:
+            graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tuple(tensor.dims)))
+    return light

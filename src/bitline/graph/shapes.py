@@ -7,8 +7,12 @@ import math
 import onnx
 
 from bitline.core.diagnostics import Diagnostic, Refusal
-from bitline.graph.model import Wiring, shape_of
+from bitline.graph.model import Wiring, attribute, copied, reads, shape_of
 from bitline.graph.weightless import infer_shapes
+
+FOLD_BYTES = 64 * 2**20
+FOLD_BYTES_TOTAL = 256 * 2**20
+"""What folding constants may make, each and together."""
 
 ERRORS = (onnx.shape_inference.InferenceError, onnx.checker.ValidationError, RuntimeError, ValueError, TypeError)
 
@@ -20,6 +24,11 @@ def inferred(model: onnx.ModelProto) -> onnx.ModelProto:
     constants does that work instead, within a budget.
     """
     return infer_shapes(model, strict=True, bare=True)
+
+
+def grown(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with the shapes that inference adds to those it has. Not strict: what is unknown stays so."""
+    return infer_shapes(model, strict=False)
 
 
 def check_static(model: onnx.ModelProto, *, place: str, tensor_bytes: int) -> None:
@@ -71,25 +80,70 @@ def with_shapes(
 
     The nodes stay as they are: folding, within `each_bytes` and `total_bytes`, only serves to find the shapes.
     """
-    from bitline.graph.passes.fold_constants import FOLD_BYTES, FOLD_BYTES_TOTAL, fold_constants
-
     plain = inferred(model)
     wiring = Wiring(plain.graph)
-    if all(wiring.shape(name) is not None for name in wiring.producer if name):
+    unknown = [name for name in wiring.producer if name and wiring.shape(name) is None]
+    if not unknown:
         return plain
-    each, total = each_bytes or FOLD_BYTES, total_bytes or FOLD_BYTES_TOTAL
-    folded = Wiring(fold_constants(plain, each_bytes=each, total_bytes=total).graph)
-    known = {value.name for value in plain.graph.output}
-    values = {value.name: value for value in plain.graph.value_info}
-    for name in wiring.producer:
-        shape = folded.shape(name)
-        if not name or shape is None or wiring.shape(name) is not None:
-            continue
-        value = onnx.helper.make_tensor_value_info(name, folded.elem_type(name), shape)
-        if name in known:
-            next(output for output in plain.graph.output if output.name == name).CopyFrom(value)
-        elif name in values:
-            values[name].CopyFrom(value)
-        else:
-            plain.graph.value_info.append(value)
+    found = Wiring(_spread(plain, each_bytes or FOLD_BYTES, total_bytes or FOLD_BYTES_TOTAL).graph)
+    for name in unknown:
+        shape = found.shape(name)
+        if shape is not None:
+            _set_shape(plain.graph, name, found.elem_type(name), shape)
     return plain
+
+
+def _spread(
+    model: onnx.ModelProto, each_bytes: int = FOLD_BYTES, total_bytes: int = FOLD_BYTES_TOTAL
+) -> onnx.ModelProto:
+    """A copy with constants folded, names kept, and every shape that follows from them."""
+    from bitline.graph.passes.fold_constants import fold_constants
+
+    folded = fold_constants(model, keep_names=True, each_bytes=each_bytes, total_bytes=total_bytes)
+    while _add_branch_shapes(folded):
+        folded = fold_constants(folded, keep_names=True, each_bytes=each_bytes, total_bytes=total_bytes)
+    return folded
+
+
+def _add_branch_shapes(model: onnx.ModelProto) -> bool:
+    """Give outputs of If the shape that both branches agree on; whether any was added."""
+    wiring = Wiring(model.graph)
+    added = False
+    for node in model.graph.node:
+        if node.op_type != "If" or all(wiring.shape(name) is not None for name in node.output if name):
+            continue
+        branches = [_branch_values(attribute(node, name, None), model) for name in ("then_branch", "else_branch")]
+        for name, *values in zip(node.output, *branches, strict=True):
+            shapes = {shape_of(value) for value in values}
+            elem_type = values[0].type.tensor_type.elem_type
+            if name and wiring.shape(name) is None and len(shapes) == 1 and (shape := shapes.pop()) is not None:
+                _set_shape(model.graph, name, elem_type, shape)
+                added = True
+    return added
+
+
+def _branch_values(branch: onnx.GraphProto, model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+    """The outputs of a branch, with what the graph around it knows."""
+    wiring = Wiring(model.graph)
+    bound = {tensor.name for tensor in branch.initializer} | {name for node in branch.node for name in node.output}
+    outside = {name for node in branch.node for name in reads(node)} | {value.name for value in branch.output}
+    part = copied(model)
+    part.graph.CopyFrom(branch)
+    for name in sorted(outside - bound):
+        if name in wiring.constants:
+            part.graph.initializer.append(wiring.constants[name])
+        elif wiring.elem_type(name):
+            part.graph.input.append(
+                onnx.helper.make_tensor_value_info(name, wiring.elem_type(name), wiring.shape(name))
+            )
+    known = Wiring(_spread(part).graph)
+    return [known.values.get(value.name, value) for value in branch.output]
+
+
+def _set_shape(graph: onnx.GraphProto, name: str, elem_type: int, shape: tuple[int, ...]) -> None:
+    value = onnx.helper.make_tensor_value_info(name, elem_type, shape)
+    for present in (*graph.output, *graph.value_info):
+        if present.name == name:
+            present.CopyFrom(value)
+            return
+    graph.value_info.append(value)

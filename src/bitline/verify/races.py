@@ -44,7 +44,7 @@ from bitline.verify.flat import (
     ROWS,
     SEND,
     SRC0,
-    SRC2,
+    SRC3,
     WAIT,
     WRITE,
 )
@@ -233,7 +233,7 @@ def _work(tables, memories, arrays, watch, q, core, place, counters, depth):
     code = tables.code
     op = code[place, OP]
     read = 0
-    for column in range(SRC0, SRC2 + 1):
+    for column in range(SRC0, SRC3 + 1):
         operand = code[place, column]
         if operand >= 0:
             total = _access(tables, memories, watch, operand, True, False, q, core, place, counters, depth)

@@ -7,6 +7,7 @@ import onnx
 import pytest
 from hypothesis import given
 
+from bitline.graph import shapes
 from bitline.graph.passes.explicit_pads import explicit_pads
 from tests.graph.build import assert_same_function, lines, networks, parsed
 
@@ -43,12 +44,64 @@ def test_dilation_counts() -> None:
     assert lines(explicit_pads(before)) == ["y = Conv(x, w) dilations=[2, 2] pads=[2, 2, 2, 2]"]
 
 
-def test_transposed_convolution_and_explicit_pads_stay() -> None:
+def test_explicit_pads_stay() -> None:
     before = parsed(
-        "float[1,4,8,8] x) => (float[1,a,b,c] y",
-        'z = ConvTranspose<auto_pad = "SAME_UPPER">(x, w) y = MaxPool<kernel_shape = [2, 2], pads = [1, 0, 0, 0]>(z)',
-        {"w": W3},
+        "float[1,3,8,8] x) => (float[1,a,b,c] y", "y = MaxPool<kernel_shape = [2, 2], pads = [1, 0, 0, 0]>(x)"
     )
+    assert lines(explicit_pads(before)) == lines(before)
+
+
+def transposed(kernel: int, **attributes: int | str | list[int]) -> onnx.ModelProto:
+    node = onnx.helper.make_node("ConvTranspose", ["x", "w"], ["y"], name="up")
+    node.attribute.extend(onnx.helper.make_attribute(name, value) for name, value in attributes.items())
+    graph = onnx.helper.make_graph(
+        [node],
+        "net",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 2, 5])],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)],
+        [onnx.numpy_helper.from_array(np.arange(6 * kernel, dtype=np.float32).reshape(2, 3, kernel), "w")],
+    )
+    return shapes.inferred(
+        onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    )
+
+
+@pytest.mark.parametrize("mode", ["SAME_UPPER", "SAME_LOWER", "VALID"])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "dilation"), [(3, 2, 1), (4, 2, 1), (3, 1, 1), (4, 3, 1), (3, 2, 2), (5, 3, 2)]
+)
+def test_transposed_convolution(mode: str, kernel: int, stride: int, dilation: int) -> None:
+    before = transposed(kernel, auto_pad=mode, strides=[stride], dilations=[dilation])
+    after = explicit_pads(before)
+    names = {entry.name for entry in after.graph.node[0].attribute}
+    assert names == {"strides", "dilations", "pads"}
+    assert_same_function(before, after, tolerance=0)
+
+
+@pytest.mark.parametrize("extra", [0, 1])
+@pytest.mark.parametrize("wanted", [8, 9, 10, 11, 12])
+def test_transposed_convolution_of_a_stated_size(wanted: int, extra: int) -> None:
+    """The full output has 11: smaller ones are cut, the odd element at the start; a larger one is padded."""
+    before = transposed(3, output_shape=[wanted], strides=[2], output_padding=[extra])
+    after = explicit_pads(before)
+    assert "output_shape" not in lines(after)[0]
+    assert_same_function(before, after, tolerance=0)
+
+
+def test_a_stated_size_beyond_the_full_output_is_padded() -> None:
+    after = explicit_pads(transposed(3, output_shape=[12], strides=[2]))
+    assert lines(after) == ["y = ConvTranspose(x, w) output_padding=[1] pads=[0, 0] strides=[2]"]
+
+
+@pytest.mark.parametrize("mode", ["SAME_UPPER", "SAME_LOWER"])
+def test_strides_beyond_the_window_stay(mode: str) -> None:
+    """ONNX asks for 10 outputs, ONNX Runtime 1.31 gives 9."""
+    before = transposed(1, auto_pad=mode, strides=[2])
+    assert lines(explicit_pads(before)) == lines(before)
+
+
+def test_a_transposed_convolution_with_explicit_pads_stays() -> None:
+    before = transposed(3, pads=[1, 0], strides=[2], output_padding=[1])
     assert lines(explicit_pads(before)) == lines(before)
 
 

@@ -1,10 +1,11 @@
-"""BatchNormalization moves into the Conv or Gemm before it; one that stands alone becomes a depthwise 1x1 Conv.
+"""BatchNormalization moves into the layer before it; one that stands alone becomes a depthwise 1x1 Conv.
 
     y = BatchNormalization(Conv(x, w, b), g, beta, mean, var)   -->   y = Conv(x, w * f, (b - mean) * f + beta)
     y = BatchNormalization(x, g, beta, mean, var)               -->   y = Conv(x, f, beta - mean * f, group=channels)
                                                                       with f = g / sqrt(var + epsilon)
 
-The Conv or Gemm keeps its name, the tensor after the BatchNormalization its own. Folded in float64, rounded once.
+The layer (Conv, ConvTranspose or Gemm) keeps its name, the tensor after the BatchNormalization its own. Folded in
+float64, rounded once.
 """
 
 from __future__ import annotations
@@ -12,30 +13,32 @@ from __future__ import annotations
 import numpy as np
 import onnx
 
-from bitline.graph.model import Array, Wiring, attribute, copied, fresh_name, keep_nodes, set_attribute, set_constant
+from bitline.graph.model import Array, Wiring, attribute, copied, keep_nodes, set_attribute
 from bitline.graph.passes.drop_dead import drop_dead
+from bitline.graph.passes.match import made_by
+from bitline.graph.passes.scale_layer import scale_outputs
 
 
 def fold_batchnorm(model: onnx.ModelProto) -> onnx.ModelProto:
     folded = copied(model)
     graph = folded.graph
-    for norm in graph.node:
-        if norm.op_type != "BatchNormalization":
-            continue
-        wiring = Wiring(graph)
+    norms = [node for node in graph.node if node.op_type == "BatchNormalization"]
+    if not norms:
+        return folded
+    wiring = Wiring(graph)
+    for norm in norms:
         line = _line(norm, wiring)
         if line is None:
             continue
         factor, offset = line
-        layer = wiring.producer.get(norm.input[0])
-        if layer is not None and wiring.only_reader(norm.input[0]) is norm and _scale(layer, factor, offset, wiring):
-            layer.output[0] = norm.output[0]
-            norm.output[0] = ""
+        layer = made_by(wiring, norm.input[0], "Conv", "ConvTranspose", "Gemm")
+        alone = wiring.only_reader(norm.input[0]) is norm
+        if layer is not None and alone and scale_outputs(layer, factor, offset, wiring):
+            wiring.set_inputs(norm, [])
+            wiring.set_output(layer, norm.output[0])
         else:
             _as_depthwise(norm, factor, offset, wiring)
-    if not any(node.op_type == "BatchNormalization" for node in model.graph.node):
-        return folded
-    keep_nodes(graph, (node for node in graph.node if node.op_type != "BatchNormalization" or node.output[0]))
+    keep_nodes(graph, (node for node in graph.node if node.op_type != "BatchNormalization" or node.input))
     return drop_dead(folded)
 
 
@@ -51,58 +54,17 @@ def _line(norm: onnx.NodeProto, wiring: Wiring) -> tuple[Array, Array] | None:
     return factor, beta - mean * factor
 
 
-def _scale(layer: onnx.NodeProto, factor: Array, offset: Array, wiring: Wiring) -> bool:
-    """Multiply a Conv or Gemm by `factor` and add `offset`, per output channel; False if that cannot be done."""
-    if layer.op_type not in ("Conv", "Gemm"):
-        return False
-    weight = wiring.array(layer.input[1])
-    bias_name = layer.input[2] if len(layer.input) > 2 else ""
-    bias = wiring.array(bias_name) if bias_name else np.zeros(len(factor))
-    if weight is None or bias is None:
-        return False
-    exact = weight.astype(np.float64)
-    if layer.op_type == "Conv":
-        exact *= factor.reshape(-1, *[1] * (weight.ndim - 1))
-    else:
-        if bias.ndim > 1 and bias.shape[0] != 1:
-            return False
-        exact *= attribute(layer, "alpha", 1.0) * (factor[:, None] if attribute(layer, "transB", 0) else factor)
-        bias = bias.reshape(-1) * attribute(layer, "beta", 1.0)
-        set_attribute(layer, "alpha", None)
-        set_attribute(layer, "beta", None)
-    graph = wiring.graph
-    weight_name = _owned(layer.input[1], f"{layer.name}.weight", wiring)
-    bias_name = _owned(bias_name, f"{layer.name}.bias", wiring)
-    set_constant(graph, weight_name, exact.astype(weight.dtype))
-    set_constant(graph, bias_name, (bias.astype(np.float64) * factor + offset).astype(weight.dtype))
-    inputs = [layer.input[0], weight_name, bias_name]
-    del layer.input[:]
-    layer.input.extend(inputs)
-    return True
-
-
-def _owned(name: str, otherwise: str, wiring: Wiring) -> str:
-    """`name` if one node alone reads it, so that it may change; else a new name."""
-    return name if name and wiring.only_reader(name) is not None else fresh_name(wiring.graph, otherwise)
-
-
 def _as_depthwise(norm: onnx.NodeProto, factor: Array, offset: Array, wiring: Wiring) -> None:
     shape = wiring.shape(norm.input[0])
     if shape is None or len(shape) < 3:
         return
     channels, spatial = shape[1], len(shape) - 2
     dtype = onnx.helper.tensor_dtype_to_np_dtype(wiring.elem_type(norm.input[0]))
-    weight_name = fresh_name(wiring.graph, f"{norm.name}.weight")
-    bias_name = fresh_name(wiring.graph, f"{norm.name}.bias")
-    set_constant(wiring.graph, weight_name, factor.astype(dtype).reshape(channels, 1, *[1] * spatial))
-    set_constant(wiring.graph, bias_name, offset.astype(dtype))
-    norm.CopyFrom(
-        onnx.helper.make_node(
-            "Conv",
-            [norm.input[0], weight_name, bias_name],
-            [norm.output[0]],
-            name=norm.name,
-            group=channels,
-            kernel_shape=[1] * spatial,
-        )
-    )
+    weight_name, bias_name = wiring.fresh(f"{norm.name}.weight"), wiring.fresh(f"{norm.name}.bias")
+    wiring.put(weight_name, factor.astype(dtype).reshape(channels, 1, *[1] * spatial))
+    wiring.put(bias_name, offset.astype(dtype))
+    wiring.set_inputs(norm, [norm.input[0], weight_name, bias_name])
+    norm.op_type = "Conv"
+    del norm.attribute[:]
+    set_attribute(norm, "group", channels)
+    set_attribute(norm, "kernel_shape", [1] * spatial)

@@ -1,6 +1,7 @@
-"""What depends on constants only is computed once; Identity and Dropout go.
+"""What depends on constants only is computed once; branches that are never taken go, as do Identity and Dropout.
 
     c = Constant(2); s = Shape(x[1,8,4]); y = Add(x, Mul(c, c))   -->   y = Add(x, 4)
+    y = If(Equal(Gather(s, 0), 1), then: Relu(x), else: x)        -->   y = Relu(x)
     y = Relu(Identity(Dropout(x)))                                -->   y = Relu(x)
 
 ONNX Runtime computes the values, unoptimised, so that the model before and after agrees bit for bit. Left alone:
@@ -14,11 +15,11 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
+from bitline.graph import shapes
 from bitline.graph.model import Array, Wiring, attribute, copied, keep_nodes, subgraphs
-from bitline.graph.weightless import infer_shapes
-
-FOLD_BYTES = 64 * 2**20
-FOLD_BYTES_TOTAL = 256 * 2**20
+from bitline.graph.passes.drop_identities import drop_identities
+from bitline.graph.passes.inline_branches import inline_branches
+from bitline.graph.shapes import FOLD_BYTES, FOLD_BYTES_TOTAL
 
 _KEPT = frozenset(
     {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Dropout"}
@@ -27,12 +28,19 @@ _KEPT = frozenset(
 
 
 def fold_constants(
-    model: onnx.ModelProto, *, each_bytes: int = FOLD_BYTES, total_bytes: int = FOLD_BYTES_TOTAL
+    model: onnx.ModelProto,
+    *,
+    each_bytes: int = FOLD_BYTES,
+    total_bytes: int = FOLD_BYTES_TOTAL,
+    keep_names: bool = False,
 ) -> onnx.ModelProto:
-    folded = _constant_nodes_to_initializers(_without_identities(model))
+    """`keep_names` lets every tensor that is not constant keep its name, and so leaves Identity and Dropout."""
+    folded = copied(model) if keep_names else drop_identities(model)
+    folded = _constant_nodes_to_initializers(folded)
     budget = total_bytes
     while True:
-        folded = _with_inferred_shapes(folded)
+        folded = _constant_nodes_to_initializers(inline_branches(folded))
+        folded = shapes.grown(folded)
         chosen = _foldable(folded, each_bytes, budget)
         if not chosen:
             return folded
@@ -44,61 +52,10 @@ def fold_constants(
         for name, value in values.items():
             if wanted.readers[name]:
                 graph.initializer.append(numpy_helper.from_array(value, name))
-        folded = _without_identities(folded)
-
-
-def _without_identities(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Readers of an Identity's or Dropout's output read its input; the graph's outputs keep their names."""
-    changed = copied(model)
-    graph = changed.graph
-    wiring = Wiring(graph)
-    inputs = {value.name for value in graph.input}
-    new_name: dict[str, str] = {}
-    gone: set[int] = set()
-    for index, node in enumerate(graph.node):
-        if not _passes_through(node, wiring):
-            continue
-        source = new_name.get(node.input[0], node.input[0])
-        target = node.output[0]
-        if target not in wiring.outputs:
-            new_name[target] = source
-        elif source in wiring.outputs or source in inputs or source in wiring.constants or source in new_name:
-            continue
-        else:
-            new_name[source] = target
-        gone.add(index)
-    if not gone:
-        return changed
-    for name in list(new_name):
-        while new_name[name] in new_name:
-            new_name[name] = new_name[new_name[name]]
-    keep_nodes(graph, (node for index, node in enumerate(graph.node) if index not in gone))
-    for node in graph.node:
-        _rename(node, new_name)
-    return changed
-
-
-def _passes_through(node: onnx.NodeProto, wiring: Wiring) -> bool:
-    if node.op_type == "Identity":
-        return True
-    if node.op_type != "Dropout" or any(wiring.readers[name] or name in wiring.outputs for name in node.output[1:]):
-        return False
-    if len(node.input) < 3 or not node.input[2]:
-        return True
-    training = wiring.array(node.input[2])
-    return training is not None and not training.any()
-
-
-def _rename(node: onnx.NodeProto, new_name: dict[str, str]) -> None:
-    for names in (node.input, node.output):
-        for index, name in enumerate(names):
-            if name in new_name:
-                names[index] = new_name[name]
-    for graph in subgraphs(node):
-        for inner in graph.node:
-            _rename(inner, new_name)
-        for value in graph.output:
-            value.name = new_name.get(value.name, value.name)
+            elif keep_names:
+                elem_type = onnx.helper.np_dtype_to_tensor_dtype(value.dtype)
+                graph.value_info.append(onnx.helper.make_tensor_value_info(name, elem_type, value.shape))
+        folded = folded if keep_names else drop_identities(folded)
 
 
 def _constant_nodes_to_initializers(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -129,11 +86,6 @@ def _constant_value(node: onnx.NodeProto) -> onnx.TensorProto | None:
             return numpy_helper.from_array(np.asarray(value, np.int64))
         case _:
             return None
-
-
-def _with_inferred_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Known shapes grow as constants appear. Not strict: what stays unknown is simply not folded."""
-    return infer_shapes(model, strict=False)
 
 
 def _foldable(model: onnx.ModelProto, each_bytes: int, budget: int) -> set[int]:

@@ -1,53 +1,136 @@
 """Linear layers in one plain form: Gemm with alpha = beta = 1 and a bias of one value a column.
 
-    y = Gemm(x, w, c, alpha=2, beta=3)   -->   y = Gemm(x, 2 * w, 3 * c)
-    y = Gemm(x, w, c[1,n] or scalar)     -->   y = Gemm(x, w, c[n])
-    y = Add(MatMul(x[m,k], w[k,n]), c)   -->   y = Gemm(x, w, c[n])       named as the MatMul
+    y = Gemm(x, w, c, alpha=2, beta=3)          -->   y = Gemm(x, 2 * w, 3 * c)
+    y = Gemm(x, w, c[1,n] or scalar)            -->   y = Gemm(x, w, c[n])
+    y = Gemm(x, w, transA=1)                    -->   y = Gemm(Transpose(x), w)
+    y = MatMul(x, w[1,k,n])                     -->   y = MatMul(x, w[k,n])
+    y = MatMul(w[m,k], x)                       -->   y = Transpose(MatMul(Transpose(x), Transpose(w)))
+    y = Add(MatMul(x[m,k], w[k,n]), c)          -->   y = Gemm(x, w, c[n])                          named as the MatMul
+    y = Add(MatMul(x[b,m,k], w[k,n]), c)        -->   y = Reshape(Gemm(Reshape(x), w, c[n]))        rounds once
 
-A bias that differs from row to row, and a transposed x, are left alone.
+A bias that differs from row to row is left alone.
 """
 
 from __future__ import annotations
+
+from math import prod
 
 import numpy as np
 import onnx
 
 from bitline.graph.model import Array, Wiring, attribute, copied, fresh_name, keep_nodes, set_attribute, set_constant
 from bitline.graph.passes.drop_dead import drop_dead
+from bitline.graph.passes.match import derived_name
 
 
 def plain_gemm(model: onnx.ModelProto) -> onnx.ModelProto:
     plain = copied(model)
-    wiring = Wiring(plain.graph)
-    merged: set[str] = set()
-    for node in plain.graph.node:
-        if node.op_type == "MatMul":
+    graph = plain.graph
+    wiring = Wiring(graph)
+    merged: set[str] = set()  # outputs of the Adds that are now part of a Gemm
+    flattened: dict[str, str] = {}
+    nodes: list[onnx.NodeProto] = []
+    for node in graph.node:
+        if node.op_type == "Gemm":
+            nodes += _normalised(node, wiring)
+        elif node.op_type == "MatMul":
+            _unstack(node, wiring)
             add = wiring.only_reader(node.output[0])
-            if add is not None and add.op_type == "Add" and _merge(node, add, wiring):
+            made = _merged(node, add, wiring, flattened) if add is not None and add.op_type == "Add" else None
+            if add is not None and made is not None:
                 merged.add(add.output[0])
-        elif node.op_type == "Gemm":
-            _normalise(node, wiring)
-    if merged:
-        kept = [node for node in plain.graph.node if node.op_type != "Add" or node.output[0] not in merged]
-        keep_nodes(plain.graph, kept)
+            nodes += made or _weights_right(node, wiring)
+        elif node.op_type != "Add" or node.output[0] not in merged:
+            nodes.append(node)
+    keep_nodes(graph, nodes)
     return drop_dead(plain)
 
 
-def _merge(matmul: onnx.NodeProto, add: onnx.NodeProto, wiring: Wiring) -> bool:
+def _merged(
+    matmul: onnx.NodeProto, add: onnx.NodeProto, wiring: Wiring, flattened: dict[str, str]
+) -> list[onnx.NodeProto] | None:
+    """The Gemm that does the work of both, between Reshapes where x is no matrix; None where the two stay."""
     other = add.input[1] if add.input[0] == matmul.output[0] else add.input[0]
     weight, bias = wiring.array(matmul.input[1]), wiring.array(other)
-    if weight is None or bias is None or weight.ndim != 2 or len(wiring.shape(matmul.input[0]) or ()) != 2:
-        return False
+    shape, out = wiring.shape(matmul.input[0]), wiring.shape(matmul.output[0])
+    if weight is None or bias is None or weight.ndim != 2 or shape is None or out is None or len(shape) < 2:
+        return None
     row = _row(bias, weight.shape[1])
-    if row is None or bias.ndim > 2:
-        return False
-    name = other if bias.shape == row.shape else fresh_name(wiring.graph, f"{matmul.name}.bias")
-    if name != other:
-        set_constant(wiring.graph, name, row)
-    matmul.op_type = "Gemm"
-    matmul.input.append(name)
-    matmul.output[0] = add.output[0]
-    return True
+    if row is None or bias.ndim > len(shape) or prod(shape) == 0:
+        return None
+    graph = wiring.graph
+    name = other
+    if bias.shape != row.shape:
+        name = fresh_name(graph, f"{matmul.name}.bias")
+        set_constant(graph, name, row)
+    gemm = onnx.helper.make_node("Gemm", [matmul.input[0], matmul.input[1], name], [add.output[0]], name=matmul.name)
+    if len(shape) == 2:
+        return [gemm]
+    nodes = [gemm]
+    source = matmul.input[0]
+    if source not in flattened:
+        flattened[source] = fresh_name(graph, f"{source}.rows")
+        nodes.insert(
+            0, _reshape(graph, derived_name(graph, matmul, "rows"), source, flattened[source], (-1, shape[-1]))
+        )
+    gemm.input[0] = flattened[source]
+    gemm.output[0] = fresh_name(graph, f"{add.output[0]}.rows")
+    return [*nodes, _reshape(graph, derived_name(graph, matmul, "shape"), gemm.output[0], add.output[0], out)]
+
+
+def _reshape(graph: onnx.GraphProto, name: str, source: str, target: str, shape: tuple[int, ...]) -> onnx.NodeProto:
+    sizes = fresh_name(graph, f"{target}.shape")
+    set_constant(graph, sizes, np.asarray(shape, np.int64))
+    return onnx.helper.make_node("Reshape", [source, sizes], [target], name=name)
+
+
+def _unstack(matmul: onnx.NodeProto, wiring: Wiring) -> None:
+    """Weights with leading axes of 1 become a matrix where the output keeps its shape."""
+    weight, shape = wiring.array(matmul.input[1]), wiring.shape(matmul.input[0])
+    if weight is None or shape is None or weight.ndim < 3 or any(size != 1 for size in weight.shape[:-2]):
+        return
+    if len(shape) < weight.ndim:
+        return
+    name = fresh_name(wiring.graph, f"{matmul.name}.weight")
+    set_constant(wiring.graph, name, weight.reshape(weight.shape[-2:]))
+    matmul.input[1] = name
+
+
+def _weights_right(matmul: onnx.NodeProto, wiring: Wiring) -> list[onnx.NodeProto]:
+    """Weights come second, as in every other layer; the MatMul itself where they do, or where both are variable."""
+    weight, shape = wiring.array(matmul.input[0]), wiring.shape(matmul.input[1])
+    if weight is None or matmul.input[1] in wiring.constants or weight.ndim != 2 or shape is None or len(shape) < 2:
+        return [matmul]
+    graph = wiring.graph
+    source, target = matmul.input[1], matmul.output[0]
+    turned, product = fresh_name(graph, f"{target}.operand"), fresh_name(graph, f"{target}.turned")
+    name = fresh_name(graph, f"{matmul.name}.weight")
+    set_constant(graph, name, weight.T)
+    order = [*range(len(shape) - 2), len(shape) - 1, len(shape) - 2]
+    return [
+        _transpose(derived_name(graph, matmul, "operand"), source, turned, order),
+        onnx.helper.make_node("MatMul", [turned, name], [product], name=matmul.name),
+        _transpose(derived_name(graph, matmul, "turned"), product, target, order),
+    ]
+
+
+def _transpose(name: str, source: str, target: str, order: list[int]) -> onnx.NodeProto:
+    return onnx.helper.make_node("Transpose", [source], [target], name=name, perm=order)
+
+
+def _normalised(gemm: onnx.NodeProto, wiring: Wiring) -> list[onnx.NodeProto]:
+    _normalise(gemm, wiring)
+    if not attribute(gemm, "transA", 0):
+        return [gemm]
+    set_attribute(gemm, "transA", None)
+    graph = wiring.graph
+    source = gemm.input[0]
+    gemm.input[0] = fresh_name(graph, f"{gemm.output[0]}.operand")
+    constant = wiring.array(source)
+    if constant is not None:
+        set_constant(graph, gemm.input[0], constant.T)
+        return [gemm]
+    return [_transpose(derived_name(graph, gemm, "operand"), source, gemm.input[0], [1, 0]), gemm]
 
 
 def _normalise(gemm: onnx.NodeProto, wiring: Wiring) -> None:
