@@ -20,7 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 import bitline
 from bitline import pipeline
 from bitline.core.diagnostics import Refusal
-from bitline.quant.calibration import load_data
+from bitline.data.load import load_data
 from bitline.quant.options import QuantOptions
 from tests.forked import run_forked
 from tests.graph import hostile as h
