@@ -66,7 +66,7 @@ def assign_grids(
         return WIDE if name in wide else bits
 
     owners = sorted(set(plan.owner.values()))
-    narrowed = narrow_reads(plan, wide)
+    narrowed = narrow_reads(plan, wide, options.unary_bits)
     constants = {
         (step.node, name): activation_grid(*limits(name), bits if step.kind is Kind.PRODUCT else width(step.output))
         for step in plan.steps
