@@ -1,4 +1,4 @@
-"""ONNX's own cases of the operators that passes touch, simplified: as they are, and with constants for all inputs but one.
+"""ONNX's own cases of the operators that passes touch: as they are, and with constants for all inputs but one.
 
 Pools are left out: ONNX takes 6 seconds to make their cases.
 """

@@ -125,8 +125,10 @@ def _take_over(producer: onnx.NodeProto, name: str, node: onnx.NodeProto, wiring
     del wiring.producer[name]
 
 
-def _made_for(name: str, reader: onnx.NodeProto, wiring: Wiring, *, layouts: bool, parts: bool) -> list[onnx.NodeProto]:
-    """Operators from `name` back to a layer, the layer last; empty where another node reads one of their outputs.
+def _made_for(
+    name: str, reader: onnx.NodeProto, wiring: Wiring, *, layouts: bool, parts: bool, most: int = 16
+) -> list[onnx.NodeProto]:
+    """At most so many operators from `name` back to a layer, the layer last; empty where others read between them.
 
     Other parts of what a Split or Slice divides may have readers of their own.
     """
@@ -143,8 +145,8 @@ def _made_for(name: str, reader: onnx.NodeProto, wiring: Wiring, *, layouts: boo
         operands = producer.input[:]
     else:
         return []
-    for operand in operands:
-        rest = _made_for(operand, producer, wiring, layouts=layouts, parts=parts)
+    for operand in operands if most > 1 else []:
+        rest = _made_for(operand, producer, wiring, layouts=layouts, parts=parts, most=most - 1)
         if rest:
             return [producer, *rest]
     return []

@@ -18,7 +18,7 @@ import numpy as np
 import onnx
 
 from bitline.core.diagnostics import NoMatch
-from bitline.graph.model import Array, Wiring, attribute, copied, fresh_name, set_constant
+from bitline.graph.model import Array, Wiring, attribute, copied
 from bitline.graph.passes.drop_dead import drop_dead
 from bitline.graph.passes.match import (
     constant_operand,
@@ -26,7 +26,6 @@ from bitline.graph.passes.match import (
     made_by,
     reduced_axes,
     scalar,
-    unique_node_name,
 )
 from bitline.graph.passes.raise_opset import raise_opset
 
@@ -51,20 +50,21 @@ class _LayerNorm:
 
 
 def fuse_layernorm(model: onnx.ModelProto) -> onnx.ModelProto:
-    if not any(isinstance(found, _LayerNorm) for found in _candidates(model)):
+    if not any(isinstance(found, _LayerNorm) for found in _candidates(Wiring(model.graph))):
         return copied(model)
     fused = raise_opset(model, 17)
     if isinstance(fused, NoMatch):
         return copied(model)
-    for found in _candidates(fused):
+    wiring = Wiring(fused.graph)
+    for found in _candidates(wiring):
         if isinstance(found, _LayerNorm):
-            _write(fused.graph, found)
+            _write(wiring, found)
     return drop_dead(fused)
 
 
 def near_layernorms(model: onnx.ModelProto) -> tuple[NoMatch, ...]:
     """What looks like a LayerNorm and is left alone, each with the reason."""
-    found = _candidates(model)
+    found = _candidates(Wiring(model.graph))
     misses = [candidate for candidate in found if isinstance(candidate, NoMatch)]
     if any(isinstance(candidate, _LayerNorm) for candidate in found):
         raised = raise_opset(model, 17)
@@ -72,10 +72,9 @@ def near_layernorms(model: onnx.ModelProto) -> tuple[NoMatch, ...]:
     return tuple(misses)
 
 
-def _candidates(model: onnx.ModelProto) -> list[_LayerNorm | NoMatch]:
-    wiring = Wiring(model.graph)
+def _candidates(wiring: Wiring) -> list[_LayerNorm | NoMatch]:
     found: list[_LayerNorm | NoMatch] = []
-    for node in model.graph.node:
+    for node in wiring.graph.node:
         candidate = None
         if node.op_type == "Div":
             candidate = _divided(node, wiring)
@@ -212,20 +211,19 @@ def _scaled_first(add: onnx.NodeProto, wiring: Wiring) -> _LayerNorm | NoMatch |
     return None
 
 
-def _write(graph: onnx.GraphProto, norm: _LayerNorm) -> None:
-    wiring = Wiring(graph)
+def _write(wiring: Wiring, norm: _LayerNorm) -> None:
     deviation = norm.deviation
     shape = wiring.shape(deviation.x)
     assert shape is not None
     mean = wiring.producer[deviation.mean]
-    name = unique_node_name(graph, fused_name([mean, deviation.sqrt, norm.last], "LayerNormalization"))
+    name = wiring.fresh_node(fused_name([mean, deviation.sqrt, norm.last], "LayerNormalization"))
     dtype = onnx.helper.tensor_dtype_to_np_dtype(wiring.elem_type(deviation.x))
     gamma = np.ones(shape[-deviation.axes :]) if norm.gamma is None else norm.gamma
     inputs = [deviation.x]
     for suffix, value in (("gamma", gamma), ("beta", norm.beta)):
         if value is not None:
-            inputs.append(fresh_name(graph, f"{name}.{suffix}"))
-            set_constant(graph, inputs[-1], value.astype(dtype))
+            inputs.append(wiring.fresh(f"{name}.{suffix}"))
+            wiring.put(inputs[-1], value.astype(dtype))
     norm.last.CopyFrom(
         onnx.helper.make_node(
             "LayerNormalization",
