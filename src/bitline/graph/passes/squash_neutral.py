@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 
-from bitline.graph.model import Wiring, attribute, copied, dtype_of
+from bitline.graph.model import Wiring, attribute, dtype_of
 from bitline.graph.passes.drop_dead import drop_dead
 from bitline.graph.passes.drop_identities import drop_identities
 from bitline.graph.passes.match import made_by, scalar
@@ -30,7 +30,7 @@ _NEUTRAL_RIGHT = {**_NEUTRAL_LEFT, "Div": 1, "Sub": 0, "Pow": 1}
 
 
 def squash_neutral(model: onnx.ModelProto) -> onnx.ModelProto:
-    squashed = copied(model)
+    squashed = drop_identities(model)
     while _sweep(squashed.graph):
         squashed = drop_dead(drop_identities(squashed))
     return squashed
