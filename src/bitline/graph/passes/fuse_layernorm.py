@@ -5,9 +5,9 @@
     s = Mul(Reciprocal(Sqrt(Add(v, eps))), gamma)
     y = Add(Mul(x, s), Sub(beta, Mul(m, s)))                       -->   y = LayerNormalization(x, gamma, beta)
 
-The square may be Mul(d, d), the deviation may be computed twice, gamma and beta may each be missing; gamma that is
-missing becomes ones. The means run over the last axis or the last few. Anything else stays, and `near_layernorms`
-says why.
+The square may be Mul(d, d), the root Pow(v, 1/2), its inverse a factor in place of the division; the deviation may be
+computed twice, gamma and beta may each be missing, and gamma that is missing becomes ones. The means run over the last
+axis or the last few. Anything else stays, and `near_layernorms` says why.
 """
 
 from __future__ import annotations
@@ -78,6 +78,8 @@ def _candidates(wiring: Wiring) -> list[_LayerNorm | NoMatch]:
         candidate = None
         if node.op_type == "Div":
             candidate = _divided(node, wiring)
+        elif node.op_type == "Mul":
+            candidate = _multiplied(node, wiring)
         elif node.op_type == "Add":
             candidate = _scaled_first(node, wiring)
         if candidate is not None:
@@ -87,22 +89,47 @@ def _candidates(wiring: Wiring) -> list[_LayerNorm | NoMatch]:
 
 def _divided(div: onnx.NodeProto, wiring: Wiring) -> _LayerNorm | NoMatch | None:
     """The first form; None where the divisor is no square root of a mean at all."""
-    deviation = _deviation(div.input[1], wiring)
+    deviation = None if div.input[0] in wiring.constants else _deviation(div.input[1], wiring)
     if not isinstance(deviation, _Deviation):
         return deviation
     numerator = made_by(wiring, div.input[0], "Sub")
     if numerator is None or not _deviates(numerator, deviation, wiring):
         return NoMatch(why=f"{div.name}: what is divided is not the deviation from the same mean")
-    norm = _LayerNorm(deviation=deviation, last=div)
-    for op_type in ("Mul", "Add"):
-        norm = _with_line(norm, op_type, wiring)
-    return norm
+    return _with_lines(_LayerNorm(deviation=deviation, last=div), wiring)
+
+
+def _multiplied(mul: onnx.NodeProto, wiring: Wiring) -> _LayerNorm | None:
+    """The first form with the inverse of the root as a factor."""
+    for numerator_name, inverse_name in (tuple(mul.input), tuple(reversed(mul.input))):
+        numerator, deviation = made_by(wiring, numerator_name, "Sub"), _inverse(inverse_name, wiring)
+        if numerator is not None and isinstance(deviation, _Deviation) and _deviates(numerator, deviation, wiring):
+            return _with_lines(_LayerNorm(deviation=deviation, last=mul), wiring)
+    return None
+
+
+def _inverse(name: str, wiring: Wiring) -> _Deviation | NoMatch | None:
+    """The deviation whose inverse `name` is."""
+    node = made_by(wiring, name, "Pow", "Reciprocal", "Div")
+    if node is None:
+        return None
+    match node.op_type:
+        case "Reciprocal":
+            return _deviation(node.input[0], wiring)
+        case "Div":
+            return _deviation(node.input[1], wiring) if scalar(wiring, node.input[0]) == 1.0 else None
+        case _:
+            return _root_of_mean(node, wiring) if scalar(wiring, node.input[1]) == -0.5 else None
 
 
 def _deviation(name: str, wiring: Wiring) -> _Deviation | NoMatch | None:
-    sqrt = made_by(wiring, name, "Sqrt")
-    if sqrt is None:
+    """What `name` is the root of; None where it is no root of a mean."""
+    node = made_by(wiring, name, "Sqrt", "Pow")
+    if node is None or (node.op_type == "Pow" and scalar(wiring, node.input[1]) != 0.5):
         return None
+    return _root_of_mean(node, wiring)
+
+
+def _root_of_mean(sqrt: onnx.NodeProto, wiring: Wiring) -> _Deviation | NoMatch | None:
     inner, epsilon = sqrt.input[0], 0.0
     add = made_by(wiring, inner, "Add")
     if add is not None:
@@ -153,6 +180,10 @@ def _same_mean(left: str, right: str, wiring: Wiring) -> bool:
     return kept and reduced_axes(one, wiring) == reduced_axes(other, wiring)
 
 
+def _with_lines(norm: _LayerNorm, wiring: Wiring) -> _LayerNorm:
+    return _with_line(_with_line(norm, "Mul", wiring), "Add", wiring)
+
+
 def _with_line(norm: _LayerNorm, op_type: str, wiring: Wiring) -> _LayerNorm:
     """The norm with the Mul by gamma or the Add of beta that alone reads it, if there is one."""
     reader = wiring.only_reader(norm.last.output[0])
@@ -196,8 +227,7 @@ def _scaled_first(add: onnx.NodeProto, wiring: Wiring) -> _LayerNorm | NoMatch |
             if operands is None:
                 continue
             inverse_name, gamma = operands
-        inverse = made_by(wiring, inverse_name, "Reciprocal")
-        deviation = None if inverse is None else _deviation(inverse.input[0], wiring)
+        deviation = _inverse(inverse_name, wiring)
         if not isinstance(deviation, _Deviation):
             return deviation
         beta = wiring.array(rest.input[0])
