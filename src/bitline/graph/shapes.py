@@ -15,6 +15,7 @@ FOLD_BYTES_TOTAL = 256 * 2**20
 """What folding constants may make, each and together."""
 
 ERRORS = (onnx.shape_inference.InferenceError, onnx.checker.ValidationError, RuntimeError, ValueError, TypeError)
+BRANCH_ROUNDS = 16  # so many Ifs, each of which needs the shape that the one before it gives
 
 
 def inferred(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -100,18 +101,24 @@ def _spread(
     from bitline.graph.passes.fold_constants import fold_constants
 
     folded = fold_constants(model, keep_names=True, each_bytes=each_bytes, total_bytes=total_bytes)
-    while _add_branch_shapes(folded):
+    tried: set[str] = set()
+    for _ in range(BRANCH_ROUNDS):
+        if not _add_branch_shapes(folded, tried):
+            break
         folded = fold_constants(folded, keep_names=True, each_bytes=each_bytes, total_bytes=total_bytes)
     return folded
 
 
-def _add_branch_shapes(model: onnx.ModelProto) -> bool:
-    """Give outputs of If the shape that both branches agree on; whether any was added."""
+def _add_branch_shapes(model: onnx.ModelProto, tried: set[str]) -> bool:
+    """Give outputs of If the shape that both branches agree on; whether any was added. Each If is looked into once."""
     wiring = Wiring(model.graph)
     added = False
     for node in model.graph.node:
         if node.op_type != "If" or all(wiring.shape(name) is not None for name in node.output if name):
             continue
+        if node.output[0] in tried or any(wiring.shape(name) is None for name in reads(node)):
+            continue
+        tried.add(node.output[0])
         branches = [_branch_values(attribute(node, name, None), model) for name in ("then_branch", "else_branch")]
         for name, *values in zip(node.output, *branches, strict=True):
             shapes = {shape_of(value) for value in values}
