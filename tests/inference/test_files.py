@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,11 @@ import pytest
 
 from bitline import api
 from bitline.core.diagnostics import Refusal
-from bitline.inference import Box, Classes
-from bitline.inference.files import BATCH, FileResult
+from bitline.core.progress import SILENT
+from bitline.data.load import Rules
+from bitline.data.sources import find_sources
+from bitline.inference import Classes
+from bitline.inference.files import BATCH, Asked, FileResult, run_sources
 from tests.data.pictures import picture, save
 from tests.inference import hooks
 from tests.inference.models import CLASSES, compiled
@@ -117,12 +121,12 @@ def test_a_hook_sees_each_sample_with_its_frame(tmp_path: Path) -> None:
     assert [(d.code, d.message) for d in results[2].errors] == [
         ("BL0110", "the post-processing hook failed: it raised KeyError: 'five'")
     ]
-    named = list(
-        compiled("images").run_files(tmp_path, postprocess=hooks.whole, labels=[f"c{i}" for i in range(CLASSES)])
-    )
-    assert {
-        a.label[0] for result in named for answer in result.answers for a in answer or () if isinstance(a, Box)
-    } == {"c"}
+    labels = [f"c{i}" for i in range(CLASSES)]
+    named = list(compiled("images").run_files(tmp_path, postprocess=hooks.whole, labels=labels))
+    for result in named:
+        (found,) = result.answers
+        assert isinstance(found, tuple)
+        assert found[0].label == f"c{result.outputs['scores'].argmax()}"
 
 
 def test_nothing_is_asked(tmp_path: Path) -> None:
@@ -201,3 +205,55 @@ def test_missing_files_are_refused_before_any_work(tmp_path: Path) -> None:
     photos(tmp_path, 1)
     with pytest.raises(Refusal, match="no such file"):
         compiled("images").run_files([tmp_path, tmp_path / "gone.png"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fake:
+    """What a simulator of nothing gives."""
+
+    outputs: dict[str, np.ndarray]
+    samples: int
+    preprocess_seconds: float = 0.25
+    inference_seconds: float = 1.0
+    postprocess_seconds: float = 0.5
+
+
+def interrupted_at(
+    call: int, sizes: list[int], state: bool = False
+) -> tuple[list[FileResult[Fake]], list[tuple[int, int]]]:
+    """Results until Ctrl-C in the run number `call`, and the (samples, checks) of every run."""
+    calls: list[tuple[int, int]] = []
+
+    def run(feeds: Mapping[str, np.ndarray], check: int) -> Fake:
+        calls.append((len(feeds["x"]), check))
+        if len(calls) == call:
+            raise KeyboardInterrupt
+        return Fake(outputs={"y": feeds["x"] + feeds.get("h", 0)}, samples=len(feeds["x"]))
+
+    model = compiled("leaky").model
+    pairs = (("y", "h"),)
+    rules = Rules(without=frozenset("h"))
+    asked = Asked(rules=rules, top=0, check=3, state=pairs if state else ())
+    sources = [replace(source, limit=size) for size in sizes for source in find_sources(["random:100000"])]
+    found: list[FileResult[Fake]] = []
+    coming = run_sources(run, model, sources, asked, SILENT)
+    with pytest.raises(KeyboardInterrupt):
+        found.extend(coming)
+    return found, calls
+
+
+def test_ctrl_c_keeps_the_runs_before_it() -> None:
+    found, calls = interrupted_at(3, [20, 600, 40])
+    assert calls == [(256, 3), (256, 0), (108, 0)]
+    assert [result.samples for result in found] == [20, 492]
+    assert len(found[1].outputs["y"]) == 492
+    assert [len(result.runs) for result in found] == [2, 0]
+    assert found[0].inference_seconds == pytest.approx(2.0 * 20 / 512)
+    assert interrupted_at(1, [20, 600])[0] == []
+
+
+def test_ctrl_c_keeps_the_samples_of_a_stream() -> None:
+    found, calls = interrupted_at(5, [10], state=True)
+    assert calls == [(1, 1), (1, 1), (1, 1), (1, 0), (1, 0)]
+    (result,) = found
+    assert (result.samples, len(result.runs)) == (4, 4)
