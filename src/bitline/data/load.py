@@ -134,7 +134,7 @@ def _random(source: Source, model: Model, rules: Rules) -> Loaded:
 def _image(source: Source, model: Model, rules: Rules) -> Loaded:
     target = image_input(model, rules.preprocess, place=source.name, without=rules.without)
     rule = rules.preprocess or Preprocess()
-    image = read_image(source.path, target.color)
+    image = read_image(source.path, target.color or "RGB")
     pixels, frame = fitted(image, target, rule)
     feeds = {target.name: numbers(pixels[None], target, rule)}
     return Loaded(feeds=feeds, count=1, remark=in_words(target, rules.preprocess), frames=(frame,))

@@ -72,8 +72,7 @@ def image_input(
     asked = rule or Preprocess()
     layout = asked.layout or _layout(sizes, flat=len(shape) == 3, channels=channels)
     taken, height, width = sizes[1:] if layout == "NCHW" else (sizes[3], *sizes[1:3])
-    by_count: dict[int, Color] = {1: "GRAY", 3: "RGB"}
-    color = asked.color or by_count.get(taken, None if channels is not None else "RGB")
+    color = asked.color or _color(taken, files=channels is None)
     if color is not None and CHANNELS[color] != taken:
         raise refuse(
             "BL0101" if asked.color or asked.layout else "BL0105",
@@ -95,6 +94,13 @@ def image_input(
     )
     _check_size(asked, target)
     return target
+
+
+def _color(channels: int, *, files: bool) -> Color | None:
+    """What a number of channels implies; image files have no other than these."""
+    if channels == CHANNELS["GRAY"]:
+        return "GRAY"
+    return "RGB" if files or channels == CHANNELS["RGB"] else None
 
 
 def _check_size(rule: Preprocess, target: ImageInput) -> None:
