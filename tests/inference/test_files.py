@@ -12,11 +12,13 @@ import pytest
 from bitline import api
 from bitline.core.diagnostics import Refusal
 from bitline.core.progress import SILENT
+from bitline.data.grammar import Preprocess
 from bitline.data.load import Rules
 from bitline.data.sources import find_sources
 from bitline.inference import Classes
 from bitline.inference.files import BATCH, Asked, FileResult, run_sources
 from tests.data.pictures import picture, save
+from tests.graph.build import as_model, parsed
 from tests.inference import hooks
 from tests.inference.models import CLASSES, compiled
 
@@ -257,3 +259,26 @@ def test_ctrl_c_keeps_the_samples_of_a_stream() -> None:
     assert calls == [(1, 1), (1, 1), (1, 1), (1, 0), (1, 0)]
     (result,) = found
     assert (result.samples, len(result.runs)) == (4, 4)
+
+
+def test_images_are_one_stream_and_arrays_begin_anew(tmp_path: Path) -> None:
+    """x + h is fed back: images add up, one after the other, also past a broken one; an .npz starts from zero."""
+    model = as_model(parsed("float[1,1,2,2] x, float[1,1,2,2] h) => (float[1,1,2,2] y", "y = Add(x, h)"))
+    for i in range(3):
+        save(tmp_path / f"{i}.png", np.full((2, 2, 3), 10 * (i + 1), np.uint8))
+    (tmp_path / "1.png").write_text("broken")
+    np.savez(tmp_path / "a.npz", x=np.full((2, 1, 2, 2), 5.0, np.float32), allow_pickle=False)
+
+    def run(feeds: Mapping[str, np.ndarray], check: int) -> Fake:
+        assert check == 0
+        return Fake(outputs={"y": feeds["x"] + feeds["h"]}, samples=1)
+
+    rules = Rules(preprocess=Preprocess(scale=(1.0, 1.0)), without=frozenset("h"))
+    images = find_sources([str(tmp_path)])
+    asked = Asked(rules=rules, top=0, state=(("y", "h"),))
+    found = list(run_sources(run, model, images, asked, SILENT))
+    assert [result.outputs["y"].max() if result.samples else None for result in found] == [10, None, 40]
+    asked = replace(asked, rules=replace(rules, preprocess=None))
+    arrays = find_sources([f"{tmp_path}/a.npz"] * 2)
+    found = list(run_sources(run, model, arrays, asked, SILENT))
+    assert [result.outputs["y"][:, 0, 0, 0].tolist() for result in found] == [[5, 10], [5, 10]]
