@@ -286,6 +286,12 @@ class _Builder:
                 index = self.op("Sub", self.cast(taken[0], TensorProto.INT64), smallest)
                 entries = self.constants[kernel.table].astype(NUMPY[y.dtype])
                 self.op("Gather", self.constant(entries), index, out=rows, axis=0)
+            case "length":
+                squares = [self.op("Mul", self.op("Mul", n(k), n(k)), m[k]) for k in range(2)]
+                root = self.op("Floor", self.op("Sqrt", self.op("Add", *squares)))
+                half = self.constant(np.array(float(1 << kernel.shift >> 1)))
+                nearest = self.op("Floor", self.op("Mul", self.op("Add", root, half), down))
+                self.finish(nearest, y, kernel.low, kernel.high, rows)
             case "curve":
                 self.finish(self.curve(kernel, taken[0]), y, kernel.low, kernel.high, rows)
             case _:
