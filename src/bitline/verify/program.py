@@ -35,7 +35,12 @@ def verify_program(data: bytes) -> ProgramProof:
     errors = _structure(program)
     if errors:
         return ProgramProof(errors=tuple(errors), executed=0)
-    return _Run(program).errors()
+    from bitline.verify import races
+
+    proof = _Run(program, races.FEW_TOKENS, races.FEW_LETTERS).errors()
+    if not proof.errors:
+        return proof
+    return _Run(program, races.TOKEN_CAPACITY, races.LETTER_CAPACITY).errors()
 
 
 def _error(message: str, place: str) -> Diagnostic:
@@ -241,8 +246,8 @@ def _token_errors(program: FlatProgram, unit: str, op: int, token: int, tokens: 
 class _Run:
     """Lays memories out as granules, then runs setup and main as one program with a full stop in between."""
 
-    def __init__(self, program: FlatProgram) -> None:
-        self.program = program
+    def __init__(self, program: FlatProgram, token_capacity: int, letter_capacity: int) -> None:
+        self.program, self.token_capacity, self.letter_capacity = program, token_capacity, letter_capacity
         self.granules = self._granules()
         cores = program.cores
         bases: list[int] = []
@@ -368,6 +373,8 @@ class _Run:
             self.written_at,
             np.zeros(reads, np.int32),
             found,
+            self.token_capacity,
+            self.letter_capacity,
         )
 
         def name(queue: int) -> str:
