@@ -10,7 +10,9 @@ from pathlib import Path
 import onnx
 
 from bitline import api, examples
-from bitline.quant.calibration import Samples, load_data, parse_preprocess
+from bitline.data.grammar import parse_preprocess
+from bitline.data.load import load_data
+from bitline.quant.calibration import Samples
 
 TARGETS = ("reram-tile", "sram-dcim")
 DIGITS = "mean=0.1307 std=0.3081"

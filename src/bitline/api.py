@@ -16,10 +16,20 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from bitline.core.diagnostics import Diagnostic, Refusal
+from bitline.core.diagnostics import Diagnostic, Refusal, refuse
+from bitline.core.progress import SILENT, Progress
+from bitline.data.grammar import Preprocess, parse_preprocess
+from bitline.data.images import load_decoders
+from bitline.data.load import Rules
+from bitline.data.pixels import image_input
+from bitline.data.sources import find_sources
 from bitline.engines.ort import Session
 from bitline.graph.model import Model
-from bitline.numerics.stored import from_bytes, from_stored, to_bytes, to_stored
+from bitline.inference.answers import PostProcess
+from bitline.inference.classes import check_labels, read_labels, scoring
+from bitline.inference.files import Asked, FileResult, run_sources
+from bitline.inference.hooks import load_hook
+from bitline.numerics.stored import from_bytes, from_stored, sample_shape, to_bytes, to_stored
 from bitline.package import check_output, write_package
 from bitline.pipeline import check, compile_model
 from bitline.pipeline import load as load_simplified
@@ -99,7 +109,7 @@ class Package:
     def runner(self) -> Runner:
         """The simulated chip with the decoded program."""
         if self._runner is None:
-            self._runner = Runner(self.contents.program, self.contents.memories)
+            self._runner = Runner(self.contents.program, self.contents.memories, self.contents.host.functions)
         return self._runner
 
     @property
@@ -119,16 +129,21 @@ class Package:
         """The HTML page."""
         return self.contents.files["report.html"].decode()
 
-    def verify(self) -> Verified:
+    def verify(self, *, progress: Progress = SILENT) -> Verified:
         """Every artefact checked by code that did not write it, numbers against reference and golden."""
+        progress.stage("checking placement, schedule and program")
         found = list(check.structural_checks(self.contents))
         if not any(c.errors for c in found):
+            progress.stage("comparing numbers")
             found += check.numeric_checks(self.contents, self.runner)
         if not any(c.errors for c in found):
+            progress.stage("compiling again")
             found.append(rebuilt(self.contents))
         return Verified(checks=tuple(found))
 
-    def run(self, feeds: Feeds, *, check_samples: int = 0, step: bool = False) -> RunResult:
+    def run(
+        self, feeds: Feeds, *, check_samples: int = 0, step: bool = False, progress: Progress = SILENT
+    ) -> RunResult:
         """Simulate samples stacked on axis 0. Raises `Refusal` (BL0105) where they do not fit the model."""
         contents, network = self.contents, self.contents.network
         fitting = checked(feeds, self.model)
@@ -136,18 +151,19 @@ class Package:
         started = time.perf_counter()
         inputs = {p.tensor: p for p in network.ports if p.direction == "input"}
         stored = {
-            name: to_stored(fitting[port.name].reshape(count, *port.shape[1:]), port, network.tensor(name))
+            name: to_stored(fitting[port.name].reshape(count, *sample_shape(port.shape)), port, network.tensor(name))
             for name, port in inputs.items()
         }
         prepared = time.perf_counter()
         parts: list[dict[str, npt.NDArray[np.uint8]]] = []
         instructions = conversions = clipped = 0
         for chunk in self._chunks(count, step):
-            data = {name: to_bytes(values[chunk]) for name, values in stored.items()}
+            data = {name: to_bytes(values[chunk], network.tensor(name)) for name, values in stored.items()}
             ran = self.runner.step(data) if step else self.runner.run(data)
             parts.append(ran.outputs)
             instructions += ran.instructions
             conversions, clipped = conversions + ran.conversions, clipped + ran.clipped
+            progress.advance(chunk.stop - chunk.start)
         simulated = time.perf_counter()
         outputs: dict[str, Array] = {}
         for port in network.ports:
@@ -168,6 +184,68 @@ class Package:
             clipped=clipped,
             checked=check_first(contents, self.runner, self.model, fitting, stored, outputs, few) if few else None,
         )
+
+    def run_files(
+        self,
+        data: str | Path | Sequence[str | Path],
+        *,
+        preprocess: str | Preprocess | None = None,
+        hop: int | None = None,
+        limit: int | None = None,
+        top: int = 5,
+        labels: str | Path | Sequence[str] = (),
+        postprocess: str | PostProcess | None = None,
+        keep_state: bool = False,
+        check_samples: int = 0,
+        step: bool = False,
+        progress: Progress = SILENT,
+    ) -> Iterator[FileResult[RunResult]]:
+        """Simulate files, folders and globs: one result a file, in order, bad files too (`errors`); see `bitline.data`.
+
+        `preprocess`: how images become numbers (`data.grammar`). `hop`: how far apart the frames of a stream begin.
+        `limit`: the most samples of every argument. `labels`: names of classes, or a file of them. `postprocess`: a
+        hook (`bitline.inference`) or its name. `keep_state`: outputs feed inputs of the next sample, as the package
+        says. Raises `Refusal` before any work where an option or a name is wrong (BL0101, BL0105, BL0206).
+        """
+        model = self.model
+        rule = parse_preprocess(preprocess) if isinstance(preprocess, str) else preprocess
+        state = self._state_pairs() if keep_state else ()
+        rules = Rules(preprocess=rule, hop=hop, without=frozenset(name for _, name in state))
+        sources = find_sources([str(one) for one in ([data] if isinstance(data, str | Path) else data)], limit)
+        if first := next((source for source in sources if source.kind == "image"), None):
+            image_input(model, rule, place=first.name, without=rules.without)
+            load_decoders()
+        how = scoring(model)
+        place = str(labels) if isinstance(labels, str | Path) else "labels"
+        names = read_labels(Path(labels)) if isinstance(labels, str | Path) else tuple(labels)
+        hook = load_hook(postprocess) if isinstance(postprocess, str) else postprocess
+        if names and hook is None:
+            check_labels(names, how, place)
+        asked = Asked(rules=rules, top=top, labels=names, scoring=how, hook=hook, check=check_samples, state=state)
+
+        def simulate(feeds: Feeds, check: int) -> RunResult:
+            return self.run(feeds, check_samples=check, step=step, progress=progress)
+
+        return run_sources(simulate, model, sources, asked, progress)
+
+    def _state_pairs(self) -> tuple[tuple[str, str], ...]:
+        """(output, input) that carry state: the option `state` of the manifest, `OUT=IN` pairs with spaces between."""
+        inputs = {p.name for p in self.contents.network.ports if p.direction == "input"}
+        outputs = {p.name for p in self.contents.network.ports if p.direction == "output"}
+        found: list[tuple[str, str]] = []
+        for pair in self.contents.manifest.options.get("state", "").split():
+            out, _, into = pair.partition("=")
+            if out not in outputs or into not in inputs:
+                message = f"the manifest says that {out!r} feeds {into!r}, which are no output and input of the network"
+                raise refuse("BL0205", message, place="manifest.json:options.state", help="compile the package again")
+            found.append((out, into))
+        if not found:
+            raise refuse(
+                "BL0101",
+                "the package carries no state from sample to sample",
+                help="leave --keep-state out; packages with state list it under `state` in their manifest",
+            )
+        return tuple(found)
 
     def _chunks(self, count: int, step: bool) -> Iterator[slice]:
         """Samples in batches that fit into memory."""
@@ -224,6 +302,28 @@ def add_up(parts: Sequence[Agreement]) -> Agreement:
     )
 
 
+def merge_checked(parts: Sequence[Checked]) -> Checked | None:
+    """What several runs found when they were checked, as one; None where none was."""
+    if len(parts) < 2:
+        return parts[0] if parts else None
+    samples = sum(p.exact.samples for p in parts)
+    exact = Exactness(
+        samples=samples,
+        against_reference=add_up([p.exact.against_reference for p in parts]),
+        against_golden=add_up([p.exact.against_golden for p in parts]),
+        conversions=sum(p.exact.conversions for p in parts),
+        clipped=sum(p.exact.clipped for p in parts),
+    )
+    return Checked(
+        exact=exact,
+        teacher_forced=add_up([p.teacher_forced for p in parts]),
+        end_to_end=add_up([p.end_to_end for p in parts]),
+        runtime_itself=add_up([p.runtime_itself for p in parts]),
+        sqnr_vs_onnxruntime_db=min(p.sqnr_vs_onnxruntime_db for p in parts),
+        argmax_agreement=sum(p.argmax_agreement * p.exact.samples for p in parts) / samples,
+    )
+
+
 def compile(  # the verb that users look for; `bitline.compile` reads right
     model: Model | str | Path,
     *,
@@ -233,6 +333,7 @@ def compile(  # the verb that users look for; `bitline.compile` reads right
     overrides: Sequence[str] = (),
     labels: Mapping[str, str] | None = None,
     output: str | Path | None = None,
+    progress: Progress = SILENT,
 ) -> Package:
     """Compile a float or QDQ model for a chip. `calib`: samples stacked on axis 0, needed for a float model.
 
@@ -244,12 +345,15 @@ def compile(  # the verb that users look for; `bitline.compile` reads right
         check_output(Path(output))
     chip = load_target(target, overrides) if isinstance(target, str) else target
     loaded = model if isinstance(model, Model) else load(model)
+    progress.stage("compiling")
     compiled = compile_model(loaded, calib, chip, options)
     noted = dict(labels or {})
     if compiled.quantised.sqnr_db is not None:
         noted["sqnr_db"] = repr(compiled.quantised.sqnr_db)
+    progress.stage("drawing reports")
     manifest, files = package_contents(compiled, noted)
     made = Package(Contents(manifest, files))
+    progress.stage("checking the program")
     wrong = [error for done in check.structural_checks(made.contents) for error in done.errors]
     if wrong:
         raise Refusal(wrong)

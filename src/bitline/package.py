@@ -10,10 +10,10 @@ from typing import Final
 
 from bitline.core.canonical import from_json, sha256, to_json
 from bitline.core.diagnostics import Diagnostic, Refusal, refuse
-from bitline.core.files import check_folder_writable, folder_when_whole
+from bitline.core.files import check_folder_writable, clear_leftovers, folder_when_whole
 
 MANIFEST: Final = "manifest.json"
-FORMAT: Final = 1
+FORMAT: Final = 2
 FILES: Final = (
     "array_math.json",
     "arrays.bin",
@@ -32,6 +32,7 @@ FILES: Final = (
     "report.html",
     "schedule.json",
     "summary.json",
+    "tables.bin",
     "target.json",
     "trace.json",
     "weights.safetensors",
@@ -60,11 +61,12 @@ class Manifest:
 
 def check_output(place: Path) -> None:
     """Raise `Refusal` (BL0104) unless a package can be written to `place`. Called before any work starts."""
+    clear_leftovers(place)
     check_folder_writable(place, marker=MANIFEST)
 
 
 def write_package(place: Path, contents: Mapping[str, bytes], manifest: Manifest) -> None:
-    """Write all files to a new folder at `place`, which appears only when it is whole."""
+    """Write all files to a new folder at `place`, which appears only when it is whole. Raises `Refusal` (BL0104)."""
     assert set(contents) == set(FILES), set(contents) ^ set(FILES)
     with folder_when_whole(place, marker=MANIFEST) as folder:
         for name in FILES:

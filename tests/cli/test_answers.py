@@ -40,7 +40,8 @@ KEYS: dict[str, tuple[str, ...]] = {
         *("teacher_forced_within_one_step", "argmax_agreement"),
     ),
     "verify": ("verified", "checks", "seconds"),
-    "report": ("report", "latency_us"),
+    "explain": ("layer", "weights", "why", "tiles", "critical", "waits", "energy_by_unit_nj", "levers", "lever"),
+    "report": ("report", "latency_us", "writes_per_cell", "writes_per_cell_max", "lifetime_inferences"),
     "targets": ("targets",),
 }
 BLOCK_KEYS = {
@@ -53,6 +54,7 @@ COMMANDS = {
     "compile": "compile net.onnx --target reram-tile --calib calib.npz -o package",
     "run": "run package labelled.npz",
     "verify": "verify package",
+    "explain": "explain package dense",
     "report": "report package",
     "targets": "targets list",
 }
@@ -139,7 +141,7 @@ def test_run_is_exact_and_writes_its_outputs(here: Path, tmp_path: Path) -> None
 
 def outputs(words: str, place: Path) -> npt.NDArray[np.float32]:
     assert bitline(f"{words} -o {place}").status == 0
-    with np.load(place) as archive:
+    with np.load(place / "outputs.npz") as archive:
         return archive["scores"]
 
 

@@ -35,7 +35,9 @@ paths = st.builds(
 
 
 def test_one_form() -> None:
-    assert to_json(Path(points=(Point(x=1, name="é"),))) == '{"points":[{"name":"é","x":1}],"weight":null}\n'
+    assert to_json(Path(points=(Point(x=1, name="é\x7f"),))) == (
+        '{"points":[{"name":"\\u00e9\\u007f","x":1}],"weight":null}\n'
+    )
     assert dumps({"b": 1, "a": [1, 2]}) == dumps({"a": [1, 2], "b": 1}) == '{"a":[1,2],"b":1}\n'
 
 

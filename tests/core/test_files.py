@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import time
 from pathlib import Path
 
 import pytest
 
 from bitline.core.diagnostics import Refusal
-from bitline.core.files import check_writable, folder_when_whole, write_file
+from bitline.core.files import YOUNG_SECONDS, check_writable, clear_leftovers, folder_when_whole, write_file
 
 
 def code(refusal: pytest.ExceptionInfo[Refusal]) -> str:
@@ -30,7 +33,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     assert place.read_text() == "old"
     folder = tmp_path / "folder"
     folder.mkdir()
-    with pytest.raises(OSError, match="directory"):
+    with pytest.raises(Refusal, match="directory"):
         write_file(folder, "x")
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["folder", "out.json"]
 
@@ -86,3 +89,70 @@ def test_what_bitline_did_not_write_is_left_alone(tmp_path: Path, kind: str) -> 
         pass
     assert code(refusal) == "BL0104"
     assert (place if kind == "file" else place / "thesis.txt").read_text() == "precious"
+
+
+def aged(path: Path) -> Path:
+    """As if its process had made it long ago."""
+    long_ago = time.time() - 2 * YOUNG_SECONDS
+    os.utime(path, (long_ago, long_ago))
+    return path
+
+
+def test_what_a_killed_process_left_is_cleared_away(tmp_path: Path) -> None:
+    place = tmp_path / "out[1]"  # brackets mean something to glob
+    left = [tmp_path / f".{place.name}.new.abc", tmp_path / f".{place.name}.old.abc"]
+    for folder in left:
+        folder.mkdir()
+        (folder / "arrays.bin").write_bytes(b"half")
+        aged(folder)
+    (tmp_path / f".{place.name}.new.file").write_bytes(b"half")
+    aged(tmp_path / f".{place.name}.new.file")
+    others = [tmp_path / ".other.new.abc", tmp_path / f"{place.name}.new.abc", tmp_path / f".{place.name}.new.link"]
+    others[0].mkdir()
+    others[1].mkdir()
+    others[2].symlink_to(others[0])
+    clear_leftovers(place)
+    assert sorted(tmp_path.iterdir()) == sorted(others)
+
+
+def test_a_package_moved_aside_comes_back(tmp_path: Path) -> None:
+    """Its process was killed after it had moved the old package and before the new one took its place."""
+    old = tmp_path / ".out.old.abc"
+    (old / "out").mkdir(parents=True)
+    (old / "out/manifest.json").write_text("1")
+    aged(old)
+    clear_leftovers(tmp_path / "out")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out"]
+    assert (tmp_path / "out/manifest.json").read_text() == "1"
+
+
+def test_what_lives_is_left_alone(tmp_path: Path) -> None:
+    young, locked = tmp_path / ".out.new.young", tmp_path / ".out.new.locked"
+    young.mkdir()
+    locked.mkdir()
+    aged(locked)
+    handle = os.open(locked, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    clear_leftovers(tmp_path / "out")
+    assert young.is_dir()
+    assert locked.is_dir()
+    os.close(handle)
+    clear_leftovers(tmp_path / "out")
+    assert not locked.exists()
+
+
+def test_a_folder_being_written_is_locked(tmp_path: Path) -> None:
+    with folder_when_whole(tmp_path / "out", marker="manifest.json") as temporary:
+        clear_leftovers(tmp_path / "out")
+        aged(temporary)
+        clear_leftovers(tmp_path / "out")
+        assert temporary.is_dir()
+        (temporary / "manifest.json").write_text("1")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out"]
+
+
+def test_an_error_of_the_system_while_writing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(Refusal, match="No space left") as refusal, folder_when_whole(tmp_path / "out", marker="m"):
+        raise OSError(28, "No space left on device")
+    assert code(refusal) == "BL0104"
+    assert list(tmp_path.iterdir()) == []

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from hypothesis import given
 
-from bitline.graph.model import Wiring, keep_nodes, renamed, without_large_constants
+from bitline.graph.model import Wiring, keep_nodes, renamed
 from tests.graph.build import constants, lines, networks, parsed
 
 X = "float[2,3] x) => (float[2,3] y"
@@ -84,17 +84,6 @@ def test_names_change_in_subgraphs_too() -> None:
     assert [list(node.output), list(branches["then_branch"].node[0].input)] == [["z"], ["s"]]
     assert [value.name for value in branches["then_branch"].output] == ["o"]
     assert list(branches["else_branch"].node[0].input) == ["s"]
-
-
-def test_large_constants_are_inputs_of_the_light_copy() -> None:
-    weight = np.ones((100, 100), np.float32)
-    proto = parsed("float[2,100] x) => (float[2,100] y", "a = MatMul(x, w) y = Add(a, k)", {"w": weight, "k": ONES[:1]})
-    light = without_large_constants(proto)
-    assert [value.name for value in light.graph.input] == ["x", "w"]
-    assert list(constants(light)) == ["k"]
-    assert light.ByteSize() < 1_000
-    onnx.checker.check_model(light, full_check=True)
-    assert list(constants(without_large_constants(proto, above=10_000))) == ["w", "k"]
 
 
 @given(networks())

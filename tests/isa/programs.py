@@ -6,10 +6,12 @@ from hypothesis import strategies as st
 
 from bitline.ir.program import (
     Address,
+    Call,
     Cores,
     Dma,
     End,
     Fill,
+    HostCall,
     Instruction,
     Loop,
     MathOp,
@@ -23,6 +25,7 @@ from bitline.ir.program import (
     Recv,
     Send,
     Space,
+    Take,
     Token,
     Vector,
     Wait,
@@ -60,7 +63,9 @@ moving: st.SearchStrategy[Instruction] = st.one_of(
         overwrite=st.integers(-1, 255),
         math=counts,
     ),
-    st.builds(Vector, post=counts, dst=operands, a=operands, b=optional, parameters=optional),
+    st.builds(Vector, post=counts, dst=operands, a=operands, b=optional, c=optional, parameters=optional),
+    st.builds(Take, space=counts, base=counts, rows=counts, row_bytes=counts, src=operands, dst=operands),
+    st.builds(HostCall, call=counts, src=operands, dst=operands),
 )
 openings: st.SearchStrategy[Instruction] = st.builds(Loop, count=counts) | st.builds(Cores, first=counts, last=counts)
 
@@ -80,7 +85,9 @@ def codes(draw: st.DrawFn, depth: int = 0) -> tuple[Instruction, ...]:
 @st.composite
 def queues(draw: st.DrawFn) -> tuple[Queue, ...]:
     """One queue per chosen unit."""
-    units = draw(st.lists(st.sampled_from(["dma_in", "write", "mvm", "vector", "dma_out"]), unique=True, max_size=3))
+    units = draw(
+        st.lists(st.sampled_from(["dma_in", "write", "mvm", "vector", "dma_out", "host"]), unique=True, max_size=3)
+    )
     found: list[Queue] = []
     for unit in units:
         code = draw(codes())
@@ -102,7 +109,8 @@ programs = st.builds(
     maths=st.just(
         (MathOp(group_rows=8, slices=4, cell_bits=2, weight_offset=128, input_bits=8, input_offset=0, adc_bits=8),)
     ),
-    posts=st.just((PostOp(op="max", signed_in=False, signed_out=False, high=255),)),
+    posts=st.just((PostOp(op="max", types=("u8",), y="u8", high=255),)),
+    calls=st.just((Call(name="topk", takes=(4, 8), gives=(2,), macs=0),)),
     ports=st.just((ProgramPort(name="x", direction="input", tensor="x_q", space=0, address=0, bytes=16),)),
     setup=queues(),
     main=queues(),

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bitline.engines.ort import run_model
 from bitline.quant.grid import (
     LARGEST_BIAS,
     SMALLEST_SCALE,
@@ -17,6 +18,7 @@ from bitline.quant.grid import (
     quantised_weight,
     weight_scale,
 )
+from tests.graph.build import parsed
 
 finite = st.floats(-1e6, 1e6, allow_subnormal=True, width=32)
 
@@ -27,6 +29,33 @@ def test_examples() -> None:
     assert activation_grid(-4.0, -1.0, 8).zero_point == 255  # the range is widened to hold 0
     assert activation_grid(0.0, 0.0, 8) == Grid(scale=1.0, zero_point=0)
     assert activation_grid(0.0, 1.5, 4) == Grid(scale=float(np.float32(0.1)), zero_point=0, bits=4)
+
+
+def test_sixteen_bits_are_signed_and_symmetric() -> None:
+    grid = activation_grid(-1.0, 2.0, 16)
+    assert grid == Grid(scale=float(np.float32(2 / 32767)), zero_point=0, bits=16)
+    assert (grid.wide, grid.dtype, grid.smallest, grid.largest) == (True, np.int16, -32768, 32767)
+    assert grid.quantised(np.array([-9, -1, 0, 2, 9])).tolist() == [-32768, -16384, 0, 32767, 32767]
+    assert activation_grid(0.0, 0.0, 16) == Grid(scale=1.0, zero_point=0, bits=16)
+    assert activation_grid(-3.0, 1.0, 16).limits() == pytest.approx((-3, 3), rel=1e-4)
+
+
+def test_what_lies_far_outside_saturates() -> None:
+    values = np.array([-3.4e38, -np.inf, 3.4e38, np.inf, 0])
+    assert activation_grid(-1.0, 1.0, 8).quantised(values).tolist() == [0, 0, 255, 255, 127]
+    assert activation_grid(-1e-9, 1e-9, 16).quantised(values).tolist() == [-32768, -32768, 32767, 32767, 0]
+
+
+@given(values=st.lists(finite, min_size=1, max_size=20), bits=st.sampled_from([3, 8, 16]), low=finite, high=finite)
+def test_quantised_is_what_onnxruntime_makes(values: list[float], bits: int, low: float, high: float) -> None:
+    grid = activation_grid(min(low, high), max(low, high), bits)
+    kind = {np.dtype(np.int16): "int16", np.dtype(np.uint8): "uint8"}[grid.dtype]
+    constants = {"s": np.array(grid.scale, np.float32), "z": np.array(grid.zero_point, grid.dtype)}
+    signature = f"float[{len(values)}] x) => ({kind}[{len(values)}] y"
+    proto = parsed(signature, "y = QuantizeLinear(x, s, z)", constants, opset=21)
+    x = np.array(values, np.float32)
+    wanted = np.minimum(run_model(proto, {"x": x}, optimise=False)["y"], grid.largest)
+    np.testing.assert_array_equal(grid.quantised(x), wanted)
 
 
 @given(low=finite, high=finite, bits=st.integers(2, 8))

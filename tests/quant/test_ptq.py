@@ -11,11 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bitline.core.diagnostics import Refusal
+from bitline.data.grammar import parse_preprocess
+from bitline.data.load import load_data
 from bitline.engines.ort import Session, expose, run_model
 from bitline.graph.model import Model
 from bitline.graph.passes import simplify
 from bitline.graph.read import read_model
-from bitline.quant.calibration import batches, load_data, parse_preprocess
+from bitline.quant.calibration import batches
 from bitline.quant.options import Granularity, Method, QuantOptions
 from bitline.quant.ptq import QuantResult, is_quantized, quantize
 from bitline.quant.score import SQNR_CAP_DB
@@ -210,11 +212,13 @@ def test_a_quantised_model_is_not_quantised_again() -> None:
 
 
 def test_all_wrong_options_are_named() -> None:
+    wrong = {"weight_bits": 1, "activation_bits": 9, "granularity": "row", "method": "guess", "percentile": 50.0}
+    wrong |= {"residual_bits": 12, "residual_threshold_db": 1e6, "unary_bits": 4}
     with pytest.raises(Refusal) as refusal:
-        quantised(
-            conv_relu_pool(), weight_bits=1, activation_bits=9, granularity="row", method="guess", percentile=50.0
-        )
-    assert [d.code for d in refusal.value.diagnostics] == ["BL0101"] * 5
+        quantised(conv_relu_pool(), **wrong)
+    assert [d.code for d in refusal.value.diagnostics] == ["BL0101"] * 8
+    said = " ".join(d.message for d in refusal.value.diagnostics)
+    assert all(f"{option} is {wrong[option]!r}" in said for option in ("residual_bits", "unary_bits", "percentile"))
 
 
 def test_samples_that_do_not_fit() -> None:

@@ -233,7 +233,7 @@ def conv_layer(seed: int = 0) -> Layer:
         maths=(
             MathOp(group_rows=64, slices=4, cell_bits=2, weight_offset=128, input_bits=8, input_offset=0, adc_bits=8),
         ),
-        posts=(PostOp(op="requantise", signed_in=False, signed_out=False, zero_y=zero_y, low=0, high=255),),
+        posts=(PostOp(op="requantise", types=("s32",), y="u8", zero_y=zero_y, low=0, high=255),),
         ports=(
             ProgramPort(name="x", direction="input", tensor="x", space=DRAM, address=0, bytes=out_base),
             ProgramPort(

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from bitline.ir.kernels import BYTES as BYTES_OF
 from bitline.ir.program import (
     UNITS,
     Address,
@@ -54,17 +55,33 @@ MATHS = (
     MathOp(group_rows=6, slices=1, cell_bits=8, weight_offset=0, input_bits=8, input_offset=128, adc_bits=0),
 )
 POSTS = (
-    PostOp(op="requantise", signed_in=False, signed_out=False, zero_y=3, low=0, high=255),
-    PostOp(op="requantise", signed_in=False, signed_out=True, zero_y=-7, low=-100, high=90),
-    PostOp(op="add", signed_in=False, signed_out=False, zero_a=5, zero_b=9, zero_y=2, mantissa_a=3 << 20,
-           mantissa_b=5 << 19, shift=22, low=0, high=255),
-    PostOp(op="add", signed_in=True, signed_out=True, zero_a=-5, zero_b=9, zero_y=2, mantissa_a=3 << 20,
-           mantissa_b=5 << 19, shift=22, low=-128, high=60),
-    PostOp(op="table", signed_in=False, signed_out=False),
-    PostOp(op="table", signed_in=True, signed_out=True),
-    PostOp(op="max", signed_in=True, signed_out=True, low=-128, high=100),
-    PostOp(op="mean", signed_in=False, signed_out=False, zero_a=20, zero_y=20, mantissa_a=0xAAAAAB, shift=25, high=255),
-    PostOp(op="softmax", signed_in=False, signed_out=False, mantissa_a=1 << 24, shift=16, high=255),
+    PostOp(op="requantise", types=("s32",), y="u8", zero_y=3, low=0, high=255),
+    PostOp(op="requantise", types=("s32",), y="s8", zero_y=-7, low=-100, high=90),
+    PostOp(op="sum", types=("u8", "u8"), y="u8", zeros=(5, 9), zero_y=2, mantissas=(3 << 20, 5 << 19), spreads=(1, 1),
+           shift=22, low=0, high=255),
+    PostOp(op="sum", types=("s8", "s8"), y="s8", zeros=(-5, 9), zero_y=2, mantissas=(3 << 20, 5 << 19), spreads=(1, 1),
+           shift=22, low=-128, high=60),
+    PostOp(op="table", types=("u8",), y="u8", zeros=(0,), mantissas=(0,), spreads=(1,)),
+    PostOp(op="table", types=("s8",), y="s8", zeros=(0,), mantissas=(0,), spreads=(1,)),
+    PostOp(op="max", types=("s8",), y="s8", low=-128, high=100),
+    PostOp(op="mean", types=("u8",), y="u8", zeros=(20,), zero_y=20, mantissas=(0xAAAAAB,), shift=25, high=255),
+    PostOp(op="softmax", types=("u8",), y="u8", mantissas=(1 << 24,), shift=16, high=255, inner=2),
+    PostOp(op="product", types=("s8", "u8"), y="s16", zeros=(3, 7), mantissas=(5 << 20, 0), spreads=(1, 1), shift=21,
+           low=-30000, high=32767),
+    PostOp(op="select", types=("u8", "s8", "s16"), y="s8", zeros=(0, 4, 0), mantissas=(0, 3 << 18, 1 << 12),
+           spreads=(1, 1, 1), shift=20, low=-128, high=127),
+    PostOp(op="largest", types=("u8", "s16"), y="u8", zeros=(9, -3), mantissas=(3 << 18, 7 << 10), spreads=(1, 1),
+           zero_y=11, shift=20, low=3, high=255),
+    PostOp(op="quotient", types=("s8", "u8"), y="s8", zeros=(1, 20), mantissas=(9 << 18, 0), spreads=(1, 1), zero_y=-3,
+           shift=20, low=-128, high=127),
+    PostOp(op="prelu", types=("s8", "s8"), y="u8", zeros=(-4, 2), mantissas=(1 << 20, 3 << 14), spreads=(1, 1),
+           zero_y=100, shift=20, low=0, high=255),
+    PostOp(op="modulo", types=("s8", "u8"), y="s16", zeros=(0, 0), mantissas=(0, 0), spreads=(1, 1)),
+    PostOp(op="equal", types=("u8", "s8"), y="u8", zeros=(0, 0), mantissas=(0, 0), spreads=(1, 1)),
+    PostOp(op="matmul", types=("u8", "s8"), y="s16", zeros=(7, -2), mantissas=(1 << 10,), shift=6, low=-32768,
+           high=32767, inner=3),
+    PostOp(op="norm", types=("s8",), y="s16", bias=77, shift=40, low=-32768, high=32767, inner=2),
+    PostOp(op="curve", types=("s16",), y="s16", zeros=(0,), mantissas=(0,), spreads=(1,), low=-32768, high=32767),
 )  # fmt: skip
 
 
@@ -149,16 +166,42 @@ class Drawn:
 
     def vector(self, local: int, other: int) -> Instruction:
         post = self.draw(0, len(POSTS) - 1)
-        op, out = POSTS[post].op, self.draw(1, 6)
+        step = POSTS[post]
+        if step.spreads and len(step.types) > 1 or step.op in ("matmul", "norm", "curve"):
+            return self.wide_vector(post, local, other)
+        op, out = step.op, self.draw(1, 6)
+        out = 2 * out if op == "softmax" else out
         size = {"requantise": 4 * out, "max": 3 * out, "mean": 3 * out}.get(op, out)
         if op == "requantise":
             a, columns = self.operand(PSUM, size, unit=4), out if self.chance(0.5) else 1
         else:
             a, columns = self.operand(other, size), 0
-        b = self.operand(local, out) if op == "add" else None
         words = {"requantise": 12 * columns, "table": 256, "softmax": 1024}.get(op, 0)
         parameters = self.operand(CONST, words, unit=12 if op == "requantise" else 4) if words else None
-        return Vector(post=post, dst=self.operand(local, out), a=a, b=b, parameters=parameters)
+        return Vector(post=post, dst=self.operand(local, out), a=a, b=None, c=None, parameters=parameters)
+
+    def wide_vector(self, post: int, local: int, other: int) -> Instruction:
+        """Operands of any width, whole or used over and over."""
+        step = POSTS[post]
+        rows = self.draw(1, 3)
+        elements = {"matmul": rows * 2, "norm": 2 * rows}.get(step.op, 2 * rows)
+        counts = [elements // (self.draw(1, 2) if step.spreads and len(step.types) > 1 else 1) for _ in step.types]
+        if step.op == "matmul":
+            counts = [rows * step.inner, 2 * step.inner]
+        operands = [
+            self.operand(other if i == 0 else local, count * BYTES_OF[dtype])
+            for i, (count, dtype) in enumerate(zip(counts, step.types, strict=True))
+        ]
+        words = {"norm": 16 * step.inner, "curve": 4 * 17}.get(step.op, 0)
+        a, b, c = (*operands, None, None)[:3]
+        return Vector(
+            post=post,
+            dst=self.operand(local, elements * BYTES_OF[step.y]),
+            a=a,
+            b=b,
+            c=c,
+            parameters=self.operand(CONST, words, unit=8) if words else None,
+        )
 
     def nest(self, unit: Unit, depth: int) -> None:
         """A few instructions and loops."""

@@ -56,7 +56,7 @@ def test_fast_requantisation_is_the_reference(
     sums: list[int], columns: list[tuple[int, int, int]], signed: bool, zero: int
 ) -> None:
     low, high = (-128, 127) if signed else (0, 255)
-    post = PostOp(op="requantise", signed_in=False, signed_out=signed, zero_y=zero, low=low, high=high)
+    post = PostOp(op="requantise", types=("s32",), y="s8" if signed else "u8", zero_y=zero, low=low, high=high)
     parameters = np.array(columns, np.int64)
     acc = np.array(sums * len(columns), np.int64)
     fast = execute.fast_requantise(post, acc.astype(np.int32), parameters.astype(np.int32).view(np.uint8).reshape(-1))

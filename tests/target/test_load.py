@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bitline.core.diagnostics import Diagnostic, Refusal
-from bitline.target.load import CATALOG, catalog_names, load_target
+from bitline.target.load import CATALOG, catalog_names, changed, load_target
 from bitline.target.schema import KEYS, Chip, entry
 
 RERAM = (CATALOG / "reram-tile.yaml").read_text(encoding="utf-8")
@@ -244,3 +244,29 @@ def test_any_override_gives_a_chip_or_a_refusal(key: str, value: str) -> None:
     except Refusal as refusal:
         codes = {d.code for d in refusal.diagnostics}
     assert (codes, source) in (({"BL0101"}, ""), (set(), "set by the user"))
+
+
+def test_a_section_that_may_be_left_out_can_be_set(tmp_path: Path) -> None:
+    target = written(tmp_path, RERAM.partition("\nhost:")[0])
+    host = load_target(target, ["host.call_ns=7"]).host
+    assert (host.call_ns.value, host.call_ns.source) == (7, "set by the user")
+    assert host.macs_per_ns == load_target(target).host.macs_per_ns
+
+
+def test_a_wrong_host_is_told_with_its_line(tmp_path: Path) -> None:
+    target = written(tmp_path, "extends: reram-tile\nhost:\n  macs_per_us: {value: 1, source: s}\n")
+    (found,) = refused(target)
+    assert found.place == f"{target}:3:host.macs_per_us"
+    assert found.help.startswith("did you mean macs_per_ns")
+
+
+def test_a_chip_is_changed_like_a_file() -> None:
+    chip = load_target("wtm2101")
+    assert changed(chip, []) == chip
+    other = changed(chip, ["memory.psum_bytes=16384", "array.rows=64"])
+    assert other == load_target("wtm2101", ["memory.psum_bytes=16384", "array.rows=64"])
+    with pytest.raises(Refusal) as caught:
+        changed(chip, ["array.rows=64", "array.group_rows=128"])
+    assert [d.code for d in caught.value.diagnostics] == ["BL0101"]
+    with pytest.raises(Refusal):
+        changed(chip, ["memory.psum=1"])

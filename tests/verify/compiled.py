@@ -14,11 +14,12 @@ from onnx import helper, numpy_helper
 
 from bitline import examples, pipeline
 from bitline.codegen.build import Built
+from bitline.data.grammar import parse_preprocess
+from bitline.data.load import load_data
 from bitline.graph.model import Model
 from bitline.ir.kernels import Constants, Network
 from bitline.ir.residency import BlockResidency
 from bitline.ir.schedule import Schedule
-from bitline.quant.calibration import load_data, parse_preprocess
 from bitline.quant.options import QuantOptions
 from bitline.target.load import load_target
 from bitline.verify.residency import Geometry

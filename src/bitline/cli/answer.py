@@ -7,7 +7,6 @@ import tempfile
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import click
 
@@ -62,13 +61,17 @@ def report_refusal(refusal: Refusal, *, json: bool) -> None:
 def report_bug(error: BaseException, arguments: Sequence[str]) -> int:
     """Write what happened to a file and say so; no traceback on the screen."""
     text = f"bitline {__version__}\narguments: {list(arguments)}\n\n{''.join(traceback.format_exception(error))}"
-    with tempfile.NamedTemporaryFile("w", prefix="bitline-bug-", suffix=".txt", delete=False) as stream:
-        stream.write(text)
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="bitline-bug-", suffix=".txt", delete=False) as stream:
+            stream.write(text)
+        written = stream.name
+    except OSError:  # a full disk must not hide the bug
+        written = ""
     diagnostic = Diagnostic(
         code="BL0901",
         message=f"bitline has a bug: {type(error).__name__}: {_plain(str(error))[:200]}",
-        place=str(Path(stream.name)),
-        help="please report it with that file; it holds no weights",
+        place=written,
+        help="please report it with that file; it holds no weights" if written else "please report it",
     )
     report_refusal(Refusal([diagnostic]), json="--json" in arguments)
     return BUG

@@ -10,6 +10,7 @@ import click
 
 from bitline.cli.answer import answer, say
 from bitline.cli.options import QuantArguments, calibrated, json_option, model_options, quant_options, target_options
+from bitline.cli.progress import progress_on_terminal
 from bitline.package import check_output
 
 KIB_PER_MB = 1000
@@ -32,22 +33,26 @@ def command(
 ) -> None:
     from bitline import api
     from bitline.report.figures import Json
+    from bitline.target.limits import limits
     from bitline.target.load import load_target
 
     check_output(output)
     chip = load_target(target, overrides)
     given = calibrated(model, shapes, quant)
-    for remark in (*given.model.remarks, *([given.samples.remark] if given.samples else [])):
+    stated = [f"target {chip.name}, {limit}" for limit in limits(chip)]
+    for remark in (*given.model.remarks, *([given.samples.remark] if given.samples else []), *stated):
         say(remark, quiet=json)
     started = time.perf_counter()
-    package = api.compile(
-        given.model,
-        target=chip,
-        calib=given.samples.feeds if given.samples else None,
-        options=given.options,
-        labels={**given.labels(), **dict(text.split("=", 1) for text in overrides)},
-        output=output,
-    )
+    with progress_on_terminal(json=json) as progress:
+        package = api.compile(
+            given.model,
+            target=chip,
+            calib=given.samples.feeds if given.samples else None,
+            options=given.options,
+            labels={**given.labels(), **dict(text.split("=", 1) for text in overrides)},
+            output=output,
+            progress=progress,
+        )
     seconds = time.perf_counter() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1.024 / KIB_PER_MB
     noted = package.contents.manifest.options

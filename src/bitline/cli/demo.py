@@ -21,8 +21,9 @@ PREPROCESS = "mean=0.1307 std=0.3081"
 @click.pass_context
 def command(context: click.Context, target: str, output: Path, json: bool) -> None:
     from bitline import api, examples
+    from bitline.data.grammar import parse_preprocess
+    from bitline.data.load import load_data
     from bitline.pipeline.contents import headline
-    from bitline.quant.calibration import load_data, parse_preprocess
     from bitline.quant.score import score
 
     output.parent.mkdir(parents=True, exist_ok=True)

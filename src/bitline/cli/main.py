@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import sys
 
@@ -9,12 +10,14 @@ import click
 
 from bitline.cli.answer import report_bug, report_refusal
 from bitline.cli.options import preprocess_words
-from bitline.core.diagnostics import Refusal
+from bitline.core.diagnostics import Refusal, refuse
 from bitline.core.version import __version__
 
 COMMANDS = {
     "compile": "a model into a package for a chip",
     "demo": "compile, verify and run a small trained network",
+    "doctor": "what this machine lacks, and what to do about it",
+    "explain": "where a layer lies, what binds its time, what would help",
     "place": "weight matrices onto arrays: a table of blocks",
     "quantize": "a float model into a QDQ model",
     "report": "the HTML report of a package",
@@ -24,6 +27,10 @@ COMMANDS = {
     "verify": "every artefact of a package",
 }
 INTERRUPTED = 130
+SURROUNDINGS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENFILE)
+"""What is wrong with the machine and not with us."""
+ROOM = "make room, or set TMPDIR and NUMBA_CACHE_DIR to folders that have it; `bitline doctor` looks at them"
+MEMORY = "give smaller inputs with --shape, or use a machine with more memory; `bitline doctor` shows what there is"
 
 
 class _Lazy(click.Group):
@@ -73,14 +80,22 @@ def main() -> None:
     except Refusal as refusal:
         report_refusal(refusal, json="--json" in arguments)
         sys.exit(refusal.exit_code)
+    except OSError as error:
+        if error.errno not in SURROUNDINGS:
+            sys.exit(report_bug(error, arguments))
+        refusal = refuse("BL0104", f"the system says: {error.strerror}", place=str(error.filename or ""), help=ROOM)
+        report_refusal(refusal, json="--json" in arguments)
+        sys.exit(refusal.exit_code)
+    except MemoryError:
+        refusal = refuse("BL0203", "there is not enough memory for this network", help=MEMORY)
+        report_refusal(refusal, json="--json" in arguments)
+        sys.exit(refusal.exit_code)
     except Exception as error:  # noqa: BLE001  # the last resort: a bug of ours must not look like the user's fault
         sys.exit(report_bug(error, arguments))
 
 
 def report_refusal_of_click(error: click.ClickException, arguments: list[str]) -> None:
     """click's own complaints, in our form."""
-    from bitline.core.diagnostics import refuse
-
     words = ["bitline", *(a for a in arguments[:1] if a in COMMANDS), "--help"]
     message = " ".join(error.format_message().split())
     refusal = refuse("BL0101", message, help=f"see `{' '.join(words)}`")

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from bitline.core.diagnostics import refuse
+from bitline.data.grammar import KEYS
 
 if TYPE_CHECKING:
+    from bitline.data.grammar import Preprocess
     from bitline.graph.model import Model
-    from bitline.quant.calibration import Preprocess, Samples
+    from bitline.quant.calibration import Samples
     from bitline.quant.options import QuantOptions
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -51,6 +53,7 @@ class QuantArguments:
 
     calib: str | None
     preprocess: str | None
+    hop: int | None
     weight_bits: int
     activation_bits: int
     granularity: str
@@ -73,9 +76,28 @@ class QuantArguments:
 
     def prepare(self) -> Preprocess | None:
         """What happens to uint8 images."""
-        from bitline.quant.calibration import parse_preprocess
+        from bitline.data.grammar import parse_preprocess
 
         return parse_preprocess(self.preprocess) if self.preprocess else None
+
+
+def preprocess_option(function: F) -> F:
+    """--preprocess."""
+    return click.option(
+        "--preprocess",
+        metavar="'KEY=VALUE ...'",
+        help="What happens to images: resize=256 crop=224 fit=stretch|cover|letterbox filter=bilinear|bicubic|nearest "
+        "color=RGB|BGR|GRAY layout=NCHW|NHWC scale=1/255 mean=.. std=..; what is left out follows from the model.",
+    )(function)
+
+
+def hop_option(function: F) -> F:
+    """--hop."""
+    return click.option(
+        "--hop",
+        type=click.IntRange(min=1),
+        help="Cut a one-dimensional .npy into frames of the input's length, this far apart (default: their length).",
+    )(function)
 
 
 def quant_options(function: Callable[..., None]) -> Callable[..., None]:
@@ -94,8 +116,13 @@ def quant_options(function: Callable[..., None]) -> Callable[..., None]:
         click.option("--granularity", type=click.Choice(["channel", "tensor"]), default="channel", show_default=True),
         click.option("--activation-bits", default=8, show_default=True),
         click.option("--weight-bits", default=8, show_default=True),
-        click.option("--preprocess", metavar="'mean=.. std=..'", help="For uint8 images: x/255, minus mean, over std."),
-        click.option("--calib", metavar="DATA", help="Calibration samples: .npz, .npy or random:N."),
+        hop_option,
+        preprocess_option,
+        click.option(
+            "--calib",
+            metavar="DATA",
+            help="Calibration samples: images, a folder or glob of them, .npz, .npy, .txt of token ids, or random:N.",
+        ),
     ):
         gathered = option(gathered)
     return gathered
@@ -108,9 +135,10 @@ def json_option(function: F) -> F:
 
 def preprocess_words(arguments: list[str]) -> list[str]:
     """`--preprocess mean=.. std=..` without quotes: join the words that follow into one."""
+    starts = tuple(f"{key}=" for key in KEYS)
     out: list[str] = []
     for word in arguments:
-        joins = len(out) >= 2 and out[-2] == "--preprocess" and word.startswith(("mean=", "std="))
+        joins = len(out) >= 2 and out[-2] == "--preprocess" and word.startswith(starts)
         if joins:
             out[-1] += f" {word}"
         else:
@@ -156,7 +184,7 @@ class Calibrated:
 def calibrated(model: Path, shapes: tuple[str, ...], quant: QuantArguments, *, shapes_only: bool = False) -> Calibrated:
     """Load a model and its calibration data; `shapes_only` commands make do with random data."""
     from bitline import api
-    from bitline.quant.calibration import load_data
+    from bitline.data.load import load_data
     from bitline.quant.ptq import is_quantized
 
     options, prepare, calib = quant.options(), quant.prepare(), quant.calib
@@ -172,5 +200,5 @@ def calibrated(model: Path, shapes: tuple[str, ...], quant: QuantArguments, *, s
             place=loaded.place(),
             help="give samples with --calib, or `--calib random:32` where only shapes matter",
         )
-    samples = load_data(calib, loaded, prepare, CALIBRATION_SAMPLES)
+    samples = load_data(calib, loaded, prepare, CALIBRATION_SAMPLES, hop=quant.hop)
     return Calibrated(model=loaded, samples=samples, options=options)

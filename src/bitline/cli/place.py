@@ -12,6 +12,7 @@ import click
 
 from bitline.cli.answer import answer
 from bitline.cli.options import QuantArguments, calibrated, json_option, quant_options, target_options
+from bitline.core.escape import cell
 from bitline.core.files import check_writable, write_file
 
 
@@ -72,5 +73,6 @@ def _csv(rows: Sequence[object]) -> str:
     table = [row for row in rows if isinstance(row, dict)]
     writer = csv.DictWriter(out, list(table[0]) if table else ["core_id"], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(table)
+    for row in table:
+        writer.writerow({key: cell(value) if isinstance(value, str) else value for key, value in row.items()})
     return out.getvalue()

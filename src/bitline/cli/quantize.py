@@ -9,6 +9,7 @@ import click
 
 from bitline.cli.answer import answer, say
 from bitline.cli.options import QuantArguments, calibrated, json_option, model_options, quant_options
+from bitline.core.escape import printable
 from bitline.core.files import check_writable, write_file
 
 
@@ -29,7 +30,8 @@ def command(
     json: bool,
 ) -> None:
     from bitline.core.diagnostics import refuse
-    from bitline.quant.calibration import load_data
+    from bitline.data.load import load_data
+    from bitline.engines.protobuf import serialised
     from bitline.quant.ptq import quantize
     from bitline.target.load import load_target
 
@@ -39,7 +41,7 @@ def command(
     given = calibrated(model, shapes, quant)
     if given.samples is None:
         raise refuse("BL0101", "the model is quantised already", place=given.model.place(), help="compile it as it is")
-    samples = load_data(test, given.model, quant.prepare()) if test else None
+    samples = load_data(test, given.model, quant.prepare(), hop=quant.hop) if test else None
     started = time.perf_counter()
     result = quantize(given.model, given.samples.feeds, given.options)
     seconds = time.perf_counter() - started
@@ -61,8 +63,8 @@ def command(
         values |= {"agree": found.agree}
         if found.top1_reference is not None:
             values |= {"top1_float": found.top1_reference, "top1_quant": found.top1_other}
-    write_file(output, result.model.proto.SerializeToString(deterministic=True))
-    say("\n".join(result.steps), quiet=json)
+    write_file(output, serialised(result.model.proto, place=result.model.place()))
+    say("\n".join(map(printable, result.steps)), quiet=json)
     lines = [f"{output}: SQNR {result.sqnr_db:.1f} dB on the calibration samples ({given.samples.remark})"]
     if "agree" in values:
         lines.append(f"same prediction on {values['agree']:.2f} % of the test samples")

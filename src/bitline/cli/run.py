@@ -7,26 +7,32 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bitline.cli.answer import answer, say, show_diagnostics
-from bitline.cli.options import json_option
-from bitline.core.files import check_writable
+from bitline.cli.answer import answer, say
+from bitline.cli.options import hop_option, json_option, preprocess_option
+from bitline.cli.progress import progress_on_terminal
+from bitline.cli.run_output import Output
+from bitline.core.diagnostics import Refusal, refuse
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
+    from collections.abc import Iterator
 
     from bitline.api import RunResult
+    from bitline.inference.files import FileResult
 
-PERCENT = 100.0
+INTERRUPTED = 130
+DEFAULT_TOP = 5
 
 
 @click.command(
-    "run", help="Run a package on DATA (.npz, .npy or random:N) in the simulator; several files one after another."
+    "run",
+    help="Run a package in the simulator on DATA: images, folders and globs of them, .npz, .npy, .txt of token ids, or "
+    "random:N.",
 )
 @click.argument("package", type=click.Path(path_type=Path))
 @click.argument("data", nargs=-1, required=True)
-@click.option("--preprocess", metavar="'mean=.. std=..'", help="For uint8 images: x/255, minus mean, over std.")
-@click.option("--limit", type=click.IntRange(min=1), help="Take at most this many samples of each file.")
+@preprocess_option
+@hop_option
+@click.option("--limit", type=click.IntRange(min=1), help="Take at most this many samples of each DATA.")
 @click.option(
     "--check",
     "check_samples",
@@ -36,7 +42,21 @@ PERCENT = 100.0
     help="Samples that also go through reference, golden and ONNX Runtime.",
 )
 @click.option("--step", is_flag=True, help="Instruction by instruction: slow; for finding faults.")
-@click.option("-o", "output", type=click.Path(path_type=Path), help="Write outputs here: an .npz.")
+@click.option("--keep-state", is_flag=True, help="Outputs feed inputs of the next sample, as the package says.")
+@click.option(
+    "--top",
+    type=click.IntRange(min=0),
+    help=f"The best classes of each sample [default: {DEFAULT_TOP}]; with --json, puts them into `results`.",
+)
+@click.option("--labels", type=click.Path(path_type=Path), help="A text file with the name of a class in each line.")
+@click.option("--postprocess", metavar="MODULE:FUNCTION", help="A hook that turns outputs into boxes or classes.")
+@click.option("--annotate", is_flag=True, help="Images with what was found drawn on them, below -o DIR.")
+@click.option(
+    "-o",
+    "output",
+    type=click.Path(path_type=Path),
+    help="A folder for results.csv, results.json, outputs.npz; or a file that ends in .npz for the outputs alone.",
+)
 @json_option
 @click.pass_context
 def command(
@@ -44,95 +64,89 @@ def command(
     package: Path,
     data: tuple[str, ...],
     preprocess: str | None,
+    hop: int | None,
     limit: int | None,
     check_samples: int,
     step: bool,
+    keep_state: bool,
+    top: int | None,
+    labels: Path | None,
+    postprocess: str | None,
+    annotate: bool,
     output: Path | None,
     json: bool,
 ) -> None:
-    import numpy as np
-
     from bitline import api
-    from bitline.quant.calibration import load_data, parse_preprocess
+    from bitline.cli.run_text import as_text, bad_files_text, figures
+    from bitline.inference.classes import scoring
+    from bitline.inference.results import bad_files_json, samples_json
 
-    if output is not None:
-        check_writable(output)
+    place = Output(output, annotate)
+    place.check()
     opened = api.open_package(package)
-    prepare = parse_preprocess(preprocess) if preprocess else None
-    results: list[RunResult] = []
-    labels: list[npt.NDArray[np.int64] | None] = []
-    for i, spec in enumerate(data):
-        samples = load_data(spec, opened.model, prepare, limit)
-        say(samples.remark, quiet=json)
-        results.append(opened.run(samples.feeds, check_samples=check_samples if i == 0 else 0, step=step))
-        labels.append(samples.labels)
-    first = results[0].checked
-    outputs = {name: np.concatenate([r.outputs[name] for r in results]) for name in results[0].outputs}
-    values: dict[str, object] = {
-        "samples": sum(r.samples for r in results),
-        "simulate_seconds": sum(r.inference_seconds for r in results),
-        "preprocess_seconds": sum(r.preprocess_seconds for r in results),
-        "inference_seconds": sum(r.inference_seconds for r in results),
-        "postprocess_seconds": sum(r.postprocess_seconds for r in results),
-        "instructions": sum(r.instructions for r in results),
-        "conversions": sum(r.conversions for r in results),
-        "clipped_conversions": sum(r.clipped for r in results),
-        "checked": 0,
-    }
-    wrong = 0
-    if first is not None:
-        exact = first.exact
-        off_reference = exact.against_reference.values - exact.against_reference.equal
-        off_golden = exact.against_golden.values - exact.against_golden.equal
-        wrong = off_reference + off_golden
-        values |= {
-            "checked": exact.samples,
-            "mismatches_vs_reference": off_reference,
-            "mismatches_vs_golden": off_golden,
-            "teacher_forced_equal": first.teacher_forced.equal_share,
-            "teacher_forced_within_one_step": first.teacher_forced.within_one_share,
-            "end_to_end_equal": first.end_to_end.equal_share,
-            "end_to_end_within_one_step": first.end_to_end.within_one_share,
-            "onnxruntime_itself_equal": first.runtime_itself.equal_share,
-            "onnxruntime_itself_within_one_step": first.runtime_itself.within_one_share,
-            "sqnr_vs_onnxruntime_db": first.sqnr_vs_onnxruntime_db,
-            "argmax_agreement": first.argmax_agreement,
-        }
-    if all(label is not None for label in labels):
-        truth = np.concatenate([label for label in labels if label is not None])
-        scores = next(iter(outputs.values())).reshape(len(truth), -1)
-        values["top1"] = PERCENT * float(np.mean(scores.argmax(axis=1) == truth))
+    scores = None if postprocess else scoring(opened.model)
+    if annotate and not postprocess and (scores is None or top == 0):
+        help = "name a hook with --postprocess" if scores is None else "leave --top 0 out"
+        raise refuse("BL0101", "--annotate has nothing to draw: no classes are asked for or known", help=help)
+    with place.opened(), progress_on_terminal(json=json) as progress:
+        results: list[FileResult[RunResult]] = []
+        coming = opened.run_files(
+            data,
+            preprocess=preprocess,
+            hop=hop,
+            limit=limit,
+            top=DEFAULT_TOP if top is None else top,
+            labels=labels or (),
+            postprocess=postprocess,
+            keep_state=keep_state,
+            check_samples=check_samples,
+            step=step,
+            progress=progress,
+        )
+        interrupted = collect(coming, results, place)
+        good = [result for result in results if result.samples]
+        if not good and interrupted:
+            raise KeyboardInterrupt
+        if not good:
+            raise nothing_ran(results)
+        values = figures(good) | {"files": len(results), "bad_files": bad_files_json(results)}
+        if scores is not None:
+            values["scores"] = str(scores)
+        if interrupted:
+            values["interrupted"] = True
+        place.write(results, values)
     if output is not None:
-        from bitline.core.files import write_file
-        from bitline.pipeline.contents import npz_bytes
-
-        write_file(output, npz_bytes(outputs))
         values["output"] = str(output)
-    answer("run", values, json=json, text=_text(values))
-    if wrong:
-        show_diagnostics([])
+    if json and top is not None:
+        values["results"] = samples_json(good)
+    if annotate and not place.drawn:
+        say("no image files among DATA: nothing to draw on", quiet=json)
+    for remark in dict.fromkeys(text for result in good for text in (result.remark, result.note)):
+        say(remark, quiet=json or not remark)
+    answer("run", values, json=json, text=as_text(values, good, quiet=output is not None))
+    bad = any(result.errors for result in results)
+    if bad:
+        say(bad_files_text(results))
+    if interrupted:
+        kept = f"in {output}" if output is not None else "above"
+        say(f"interrupted after {len(results)} files; what was done before is {kept}", quiet=json)
+        context.exit(INTERRUPTED)
+    if bad or values.get("mismatches_vs_reference") or values.get("mismatches_vs_golden"):
         context.exit(1)
 
 
-def _text(values: dict[str, object]) -> str:
-    lines = [f"{values['samples']} samples in {values['inference_seconds']:.2f} s"]
-    if values["checked"]:
-        lines.append(
-            f"checked {values['checked']}: {values['mismatches_vs_reference']} values differ from the reference, "
-            f"{values['mismatches_vs_golden']} from golden.onnx"
-        )
-        lines.append(
-            f"kernel by kernel against ONNX Runtime: {100 * float(str(values['teacher_forced_equal'])):.4f} % equal, "
-            f"{100 * float(str(values['teacher_forced_within_one_step'])):.4f} % within one step"
-        )
-        lines.append(
-            f"end to end: {100 * float(str(values['end_to_end_equal'])):.2f} % equal "
-            f"(ONNX Runtime optimised against itself: {100 * float(str(values['onnxruntime_itself_equal'])):.2f} %)"
-        )
-    if values["clipped_conversions"]:
-        lines.append(f"{values['clipped_conversions']:,} of {values['conversions']:,} conversions clipped")
-    if "top1" in values:
-        lines.append(f"top-1 {values['top1']:.2f} %")
-    if "output" in values:
-        lines.append(f"outputs in {values['output']}")
-    return "\n".join(lines)
+def collect(coming: Iterator[FileResult[RunResult]], results: list[FileResult[RunResult]], place: Output) -> bool:
+    """All results, in `results` as they come; True where Ctrl-C ended it."""
+    try:
+        for result in coming:
+            place.add(result)
+            results.append(result)
+    except KeyboardInterrupt:
+        return True
+    return False
+
+
+def nothing_ran(results: list[FileResult[RunResult]]) -> Refusal:
+    """Why there is no result at all: the faults of all files."""
+    faults = [d for result in results for d in result.errors]
+    return Refusal(faults) if faults else refuse("BL0105", "no samples in the data", help="give at least one")

@@ -9,6 +9,7 @@ import click
 
 from bitline.cli.answer import answer
 from bitline.cli.options import QuantArguments, calibrated, json_option, model_options, quant_options, target_options
+from bitline.core.escape import printable
 
 
 @click.command(
@@ -59,7 +60,7 @@ def command(
     ]
     lines = [f"{'layer':32} {'weights':9} {'writes':>8} {'mvms':>10} {'us':>11}  bound by"]
     lines += [
-        f"{str(one['name'])[:32]:32} {one['weights']:9} {one['weight_writes']:>8} {one['mvms']:>10} "
+        f"{printable(str(one['name']))[:32]:32} {one['weights']:9} {one['weight_writes']:>8} {one['mvms']:>10} "
         f"{one['duration_us']:>11.1f}  {one['bound_by']}"
         for one in layers
     ]

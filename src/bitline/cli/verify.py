@@ -9,6 +9,7 @@ import click
 
 from bitline.cli.answer import answer, show_diagnostics
 from bitline.cli.options import json_option
+from bitline.cli.progress import progress_on_terminal
 
 
 @click.command("verify", help="Check every artefact of a package with code that did not write it; numbers bit for bit.")
@@ -19,7 +20,8 @@ def command(context: click.Context, package: Path, json: bool) -> None:
     from bitline import api
 
     started = time.perf_counter()
-    result = api.open_package(package).verify()
+    with progress_on_terminal(json=json) as progress:
+        result = api.open_package(package).verify(progress=progress)
     values: dict[str, object] = {
         "verified": result.ok,
         "checks": [{"name": c.name, "saw": c.saw, "errors": [str(e) for e in c.errors]} for c in result.checks],

@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from bitline.codegen.context import BARRIER, TOKENS, Context, Placed
-from bitline.codegen.emit import Tables, emit_queues
+from bitline.codegen.emit import TABLES, Group, Tables, emit_queues
 from bitline.codegen.matmul import PARAMETER_BYTES, setup_nest
-from bitline.codegen.nest import kernel_nest
-from bitline.ir.kernels import Add, Constants, Kernel, MatMul, Move, Network, Pool, Softmax, Table, inputs_of
+from bitline.codegen.nest import closing_nest, kernel_nest
+from bitline.codegen.units import TURN
+from bitline.ir.kernels import (
+    NUMPY,
+    BatchMatMul,
+    Constants,
+    Elementwise,
+    Host,
+    Kernel,
+    Lookup,
+    MatMul,
+    Move,
+    Network,
+    Norm,
+    Pool,
+    Softmax,
+    inputs_of,
+    outputs_of,
+)
 from bitline.ir.loops import Nest
-from bitline.ir.program import Program, ProgramPort, Space
+from bitline.ir.program import Call, Program, ProgramPort, Space
 from bitline.ir.residency import Block
 from bitline.ir.schedule import Job, Schedule, unit_block
 from bitline.numerics.arrays import encode_cells
 
-ALIGNMENT = 4
+ALIGNMENT = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +89,7 @@ class _Builder:
         self.cells: list[bytes] = []
         self.cell_bytes = 0
         self.parameters = bytearray()
+        self.tables = bytearray()
 
     def images(self, kernel: Kernel, jobs: tuple[Job, ...]) -> tuple[tuple[tuple[int, int], ...], ...]:
         """Lay out the cells of all units of all jobs; (address in unit 0, step per unit) of each piece."""
@@ -90,9 +109,8 @@ class _Builder:
             found.append(tuple((start + int(place), unit_bytes) for place in places))
         return tuple(found)
 
-    def parameter_base(self, kernel: Kernel) -> int:
-        """Store what the vector unit needs for a kernel; its address in the memory `const`."""
-        base = len(self.parameters)
+    def parameter_base(self, kernel: Kernel) -> tuple[int, int]:
+        """Store what a kernel needs besides its weights; (its address in `const`, of a look-up in `tables`; bytes)."""
         match kernel:
             case MatMul():
                 x = self.network.tensor(kernel.x)
@@ -102,20 +120,43 @@ class _Builder:
                 stored[:, 0] -= (x.zero_point + kernel.math.input_offset) * sums
                 data = stored.astype(np.int32).tobytes()
                 assert len(data) == len(parameters) * PARAMETER_BYTES
-            case Table():
-                data = (self.constants[kernel.table].astype(np.int64) & 0xFF).astype(np.uint8).tobytes()
+            case Elementwise():
+                words = "int32" if kernel.op == "curve" else NUMPY[self.network.tensor(kernel.y).dtype]
+                data = self.constants[kernel.table].astype(words).tobytes() if kernel.table else b""
             case Softmax():
                 data = self.constants[kernel.table].astype(np.int32).tobytes()
-            case Add() | Pool() | Move():
+            case Norm():
+                data = self.constants[kernel.table].astype(np.int64).tobytes()
+            case Lookup():
+                data = self.constants[kernel.table].astype(NUMPY[self.network.tensor(kernel.y).dtype]).tobytes()
+                return self._append(self.tables, data), len(data)
+            case Pool() | Move() | BatchMatMul() | Host():
                 data = b""
-        self.parameters += data + bytes(-len(data) % ALIGNMENT)
+        return self._append(self.parameters, data), len(data)
+
+    def _append(self, memory: bytearray, data: bytes) -> int:
+        base = len(memory)
+        memory += data + bytes(-len(data) % ALIGNMENT)
         return base
+
+    def constant_tensors(self) -> None:
+        """Store the tensors that never change, where the schedule says."""
+        for tensor in self.network.tensors:
+            if tensor.constant:
+                home = next(h for h in self.schedule.tensors if h.tensor == tensor.name)
+                assert home.memory == TABLES, home
+                data = self.constants[tensor.constant].astype(NUMPY[tensor.dtype]).tobytes()
+                self.tables += bytes(max(0, home.address + len(data) - len(self.tables)))
+                self.tables[home.address : home.address + len(data)] = data
+        self.tables += bytes(-len(self.tables) % ALIGNMENT)
 
     def contexts(self) -> list[Context]:
         network, schedule = self.network, self.schedule
         homes = {home.tensor: home for home in schedule.tensors}
         opened: set[int] = set()
         found: list[Context] = []
+        calls = 0
+        self.constant_tensors()
         for kernel, plan in zip(network.kernels, schedule.kernels, strict=True):
             loads = any(job.weights == "resident" for job in plan.jobs) and not schedule.resident
             opens = loads and plan.segment not in opened
@@ -125,18 +166,51 @@ class _Builder:
             def placed(name: str) -> Placed:
                 return Placed(tensor=network.tensor(name), home=homes[name])
 
+            base, size = self.parameter_base(kernel)
             found.append(
                 Context(
                     schedule=plan,
                     reads=tuple(placed(name) for name in inputs_of(kernel)),
-                    writes=placed(kernel.y),
-                    parameters=self.parameter_base(kernel),
+                    all_writes=tuple(placed(name) for name in outputs_of(kernel)),
+                    parameters=base,
+                    parameter_bytes=size,
+                    table_rows=len(self.constants[kernel.table]) if isinstance(kernel, Lookup) else 0,
+                    call=calls,
                     images=self.images(kernel, plan.jobs),
                     loads_in_main=loads,
                     opens_segment=opens,
                 )
             )
+            calls += isinstance(kernel, Host)
         return found
+
+
+def _groups(network: Network, nests: Sequence[Nest]) -> list[Group]:
+    """Nests of kernels one after another, those of a repetition inside a loop."""
+    found: list[Group] = []
+    number = 0
+    while number < len(nests):
+        repeat = network.repeat_of(number)
+        last = repeat.last if repeat else number
+        inside = tuple((i, nests[i]) for i in range(number, last + 1))
+        found.append(Group(nests=inside, var=TURN, count=repeat.count) if repeat else Group(nests=inside))
+        number = last + 1
+    return found
+
+
+def host_calls(network: Network) -> tuple[Call, ...]:
+    """What the program says of every subgraph for the host."""
+    size = {tensor.name: tensor.size_bytes for tensor in network.tensors}
+    return tuple(
+        Call(
+            name=kernel.name,
+            takes=tuple(size[name] for name in kernel.xs),
+            gives=tuple(size[name] for name in kernel.ys),
+            macs=kernel.macs,
+        )
+        for kernel in network.kernels
+        if isinstance(kernel, Host)
+    )
 
 
 def build_program(network: Network, schedule: Schedule, constants: Constants, machine: Machine) -> Built:
@@ -144,8 +218,9 @@ def build_program(network: Network, schedule: Schedule, constants: Constants, ma
     builder = _Builder(network, schedule, constants)
     contexts = builder.contexts()
     last = len(network.kernels) - 1
+    open_end = network.passes(last) > 1 if network.kernels else False
     nests = [
-        kernel_nest(kernel, context, cores=machine.cores, first=i == 0, last=i == last)
+        kernel_nest(kernel, context, cores=machine.cores, first=i == 0, last=i == last and not open_end)
         for i, (kernel, context) in enumerate(zip(network.kernels, contexts, strict=True))
     ]
     setup = [
@@ -154,7 +229,11 @@ def build_program(network: Network, schedule: Schedule, constants: Constants, ma
         if schedule.resident
     ]
     used = schedule.memory_bytes
-    content = {"weights": b"".join(builder.cells), "const": bytes(builder.parameters)}
+    content = {
+        "weights": b"".join(builder.cells),
+        "const": bytes(builder.parameters),
+        TABLES: bytes(builder.tables),
+    }
 
     def shared(name: str, size: int, constant: bool = False) -> Space:
         return Space(name=name, bytes=size, per_core=False, constant=constant)
@@ -167,13 +246,17 @@ def build_program(network: Network, schedule: Schedule, constants: Constants, ma
         shared("shared", used.get("shared", 0)),
         shared("weights", len(content["weights"]), constant=True),
         shared("const", len(content["const"]), constant=True),
+        shared(TABLES, len(content[TABLES]), constant=True),
         local("input", machine.input_bytes),
         local("psum", machine.psum_bytes),
         local("output", machine.output_bytes),
     )
     tables = Tables(cores=machine.cores, spaces=spaces, tokens=TOKENS, channels=(BARRIER,))
-    main = emit_queues(list(enumerate(nests)), tables)
-    prologue = emit_queues(setup, tables)
+    groups = _groups(network, nests)
+    if open_end:
+        groups.append(Group(nests=((last, closing_nest(machine.cores)),)))
+    main = emit_queues(groups, tables)
+    prologue = emit_queues([Group(nests=tuple(setup))], tables)
     homes = {home.tensor: home for home in schedule.tensors}
     program = Program(
         cores=machine.cores,
@@ -186,6 +269,7 @@ def build_program(network: Network, schedule: Schedule, constants: Constants, ma
         runs=tuple(tables.runs),
         maths=tuple(tables.maths),
         posts=tuple(tables.posts),
+        calls=host_calls(network),
         ports=tuple(
             ProgramPort(
                 name=port.name,

@@ -25,6 +25,8 @@ TOKENS = (
     Token(name="output_full", poster="vector", waiter="dma_out"),
     Token(name="kernel_done", poster="dma_out", waiter="dma_in"),
     Token(name="kernel_open", poster="dma_in", waiter="dma_out"),
+    Token(name="host_open", poster="dma_in", waiter="host"),
+    Token(name="host_done", poster="host", waiter="dma_out"),
 )
 
 Terms = tuple[tuple[str, int], ...]
@@ -44,15 +46,27 @@ class Placed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """Everything about one kernel. `images[job][piece]`: address and step per unit of a piece's cells in `weights`."""
+    """Everything about one kernel. `images[job][piece]`: address and step per unit of a piece's cells in `weights`.
+
+    `parameters`: address in `const` (of a look-up: in `tables`) of the `parameter_bytes` bytes that the kernel needs;
+    `table_rows`: rows of a look-up's table; `call`: number of a host call.
+    """
 
     schedule: KernelSchedule
     reads: tuple[Placed, ...]
-    writes: Placed
+    all_writes: tuple[Placed, ...]
     parameters: int
+    parameter_bytes: int
+    table_rows: int
+    call: int
     images: tuple[tuple[tuple[int, int], ...], ...]
     loads_in_main: bool
     opens_segment: bool
+
+    @property
+    def writes(self) -> Placed:
+        """What a kernel with one output writes."""
+        return self.all_writes[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

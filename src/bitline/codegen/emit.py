@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
@@ -14,9 +15,11 @@ from bitline.ir.loops import (
     Do,
     Fire,
     For,
+    Give,
     Hear,
     Nest,
     On,
+    Pick,
     Set,
     Signal,
     Statement,
@@ -32,6 +35,7 @@ from bitline.ir.program import (
     Dma,
     End,
     Fill,
+    HostCall,
     Instruction,
     Loop,
     MathOp,
@@ -44,12 +48,16 @@ from bitline.ir.program import (
     Runs,
     Send,
     Space,
+    Take,
     Token,
     Unit,
     Vector,
     Wait,
     WriteWeights,
 )
+
+TABLES = "tables"
+"""The constant memory of look-up tables and of tensors that never change."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -71,19 +79,37 @@ class Tables:
         return next(i for i, token in enumerate(self.tokens) if token.name == name)
 
 
-def emit_queues(nests: list[tuple[int, Nest]], tables: Tables) -> tuple[Queue, ...]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Nests of kernels, run `count` times by a loop over `var`."""
+
+    nests: tuple[tuple[int, Nest], ...]
+    var: str = ""
+    count: int = 1
+
+
+def emit_queues(groups: Sequence[Group], tables: Tables) -> tuple[Queue, ...]:
     """One queue per unit from (kernel, nest) pairs in order; units that do nothing get an empty queue."""
-    return tuple(_queue(unit, nests, tables) for unit in UNITS)
+    return tuple(_queue(unit, groups, tables) for unit in UNITS)
 
 
-def _queue(unit: Unit, nests: list[tuple[int, Nest]], tables: Tables) -> Queue:
+def _queue(unit: Unit, groups: Sequence[Group], tables: Tables) -> Queue:
     code: list[Instruction] = []
     kernels: list[int] = []
-    for kernel, nest in nests:
-        before = len(code)
-        for statement in nest:
-            _emit(unit, statement, ("core",), tables, code)
-        kernels += [kernel] * (len(code) - before)
+    for group in groups:
+        levels = ("core", group.var) if group.count > 1 else ("core",)
+        inner: list[Instruction] = []
+        owners: list[int] = []
+        for kernel, nest in group.nests:
+            before = len(inner)
+            for statement in nest:
+                _emit(unit, statement, levels, tables, inner)
+            owners += [kernel] * (len(inner) - before)
+        if inner and group.count > 1:
+            inner = [Loop(count=group.count), *inner, End()]
+            owners = [owners[0], *owners, owners[-1]]
+        code += inner
+        kernels += owners
     return Queue(unit=unit, code=tuple(code), kernels=tuple(kernels))
 
 
@@ -169,7 +195,23 @@ def _instruction(action: Action, levels: tuple[str, ...], tables: Tables) -> Ins
                 dst=_operand(action.dst, levels, tables),
                 a=_operand(action.a, levels, tables),
                 b=_operand(action.b, levels, tables) if action.b else None,
+                c=_operand(action.c, levels, tables) if action.c else None,
                 parameters=_operand(action.parameters, levels, tables) if action.parameters else None,
+            )
+        case Pick():
+            return Take(
+                space=tables.space(TABLES),
+                base=action.base,
+                rows=action.rows,
+                row_bytes=action.row_bytes,
+                src=_operand(action.src, levels, tables),
+                dst=_operand(action.dst, levels, tables),
+            )
+        case Give():
+            return HostCall(
+                call=action.call,
+                src=_operand(action.src, levels, tables),
+                dst=_operand(action.dst, levels, tables),
             )
         case _:
             assert_never(action)

@@ -19,7 +19,7 @@ from bitline.codegen.tiles import (
 )
 from bitline.core.diagnostics import NoMatch
 from bitline.ir.boxes import Taps, Walk, read_taps, read_walks
-from bitline.ir.kernels import ArrayMath, Kernel, MatMul
+from bitline.ir.kernels import BYTES, ArrayMath, Kernel, MatMul
 from bitline.ir.loops import (
     Access,
     Affine,
@@ -70,7 +70,8 @@ class MatMulJob:
         self.pixels = schedule.tile_rows * schedule.tile_cols
         self.inputs = Ring(space="input", slots=schedule.input_slots, bytes=self.box.bytes)
         self.sums = Ring(space="psum", slots=schedule.psum_slots, bytes=self.pixels * job.cols * SUM_BYTES)
-        self.outputs = Ring(space="output", slots=schedule.output_slots, bytes=self.pixels * job.cols)
+        width = BYTES[context.writes.tensor.dtype]
+        self.outputs = Ring(space="output", slots=schedule.output_slots, bytes=self.pixels * job.cols * width)
 
     def statements(self) -> list[Statement]:
         job, schedule = self.job, self.schedule
@@ -214,8 +215,8 @@ class MatMulJob:
         y = self.context.writes.tensor
         op = PostOp(
             op="requantise",
-            signed_in=False,
-            signed_out=y.dtype == "s8",
+            types=("s32",),
+            y=y.dtype,
             zero_y=post.zero_point,
             low=post.low,
             high=post.high,
@@ -225,7 +226,8 @@ class MatMulJob:
         before = 0
         for strip in job.strips:
             cols = strip.cols
-            dst = tuple((p * job.cols + before, cols) for p in range(tile.pixels))
+            width = BYTES[y.dtype]
+            dst = tuple(((p * job.cols + before) * width, cols * width) for p in range(tile.pixels))
             step = job.unit_cols * PARAMETER_BYTES
             parameters = Access(
                 space="const",

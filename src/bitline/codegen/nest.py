@@ -9,13 +9,14 @@ Buffers are rings; a reader tells the writer with a token that a slot is free, t
 from __future__ import annotations
 
 from bitline.codegen.context import BARRIER, Context
+from bitline.codegen.flat import flat_nest, host_nest, lookup_nest, move_nest
 from bitline.codegen.matmul import matmul_nest
+from bitline.codegen.pool import pool_nest
 from bitline.codegen.tiles import (
     awaits,
     signals,
 )
-from bitline.codegen.vector import flat_nest, move_nest, pool_nest
-from bitline.ir.kernels import Add, Kernel, MatMul, Move, Pool, Softmax, Table
+from bitline.ir.kernels import BatchMatMul, Elementwise, Host, Kernel, Lookup, MatMul, Move, Norm, Pool, Softmax
 from bitline.ir.loops import (
     Affine,
     Do,
@@ -27,15 +28,24 @@ from bitline.ir.loops import (
 )
 
 
+def _heard(cores: int) -> list[Statement]:
+    """Wait until this core and all others have finished the kernel before."""
+    hear = Do(unit="dma_in", action=Hear(channel=BARRIER, peer=Affine(base=1, terms=(("peer", 1),))))
+    return [*awaits("dma_in", "kernel_done", 1), For(var="peer", count=cores - 1, body=(hear,))]
+
+
+def closing_nest(cores: int) -> Nest:
+    """After a repetition that ends the network: what its last pass signals is taken."""
+    return tuple(_heard(cores))
+
+
 def kernel_nest(kernel: Kernel, context: Context, *, cores: int, first: bool, last: bool) -> Nest:
     """The whole nest of a kernel: wait until every core has finished the kernel before, work, tell the others."""
     peers = Affine(base=1, terms=(("peer", 1),))
     before: list[Statement] = []
     if not first:
-        hear = Do(unit="dma_in", action=Hear(channel=BARRIER, peer=peers))
         before = [
-            *awaits("dma_in", "kernel_done", 1),
-            For(var="peer", count=cores - 1, body=(hear,)),
+            *_heard(cores),
             *signals("dma_in", "kernel_open", 1),
             *awaits("dma_out", "kernel_open", 1),
         ]
@@ -44,10 +54,14 @@ def kernel_nest(kernel: Kernel, context: Context, *, cores: int, first: bool, la
             work = matmul_nest(kernel, context)
         case Pool():
             work = pool_nest(kernel, context)
-        case Add() | Table() | Softmax():
+        case Elementwise() | Softmax() | Norm() | BatchMatMul():
             work = flat_nest(kernel, context)
+        case Lookup():
+            work = lookup_nest(kernel, context)
         case Move():
             work = move_nest(kernel, context)
+        case Host():
+            work = host_nest(kernel, context)
     after: list[Statement] = []
     if not last:
         tell = Do(unit="dma_out", action=Tell(channel=BARRIER, peer=peers))

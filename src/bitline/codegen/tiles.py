@@ -9,7 +9,7 @@ import numpy as np
 
 from bitline.codegen.context import Context, Placed, Ring, Terms, unit_terms
 from bitline.ir.boxes import AxisTiles, Taps, Walk, axis_tiles, unit_channels
-from bitline.ir.kernels import MatMul, Pool
+from bitline.ir.kernels import BYTES, MatMul, Pool
 from bitline.ir.loops import (
     Await,
     Copy,
@@ -57,7 +57,10 @@ class TileClass:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Box:
-    """The input box of a tile: rows x cols stored pixels of `channels` channels, starting at stored channel `low`."""
+    """The input box of a tile: rows x cols stored pixels of `channels` bytes, starting at byte `low` of a pixel.
+
+    A channel has `width` bytes; a unit starts `unit_step` bytes after the one before.
+    """
 
     walk_rows: Walk
     walk_cols: Walk
@@ -66,6 +69,7 @@ class Box:
     channels: int
     low: int
     unit_step: int
+    width: int
 
     @property
     def bytes(self) -> int:
@@ -97,6 +101,7 @@ def load_box(
 ) -> list[Statement]:
     """Fill the padding of one slot and copy the rest of the box from the tensor."""
     _, width, channels = x.tensor.shape
+    channels *= box.width
     rows, cols = tile.rows, tile.cols
     found: list[Statement] = []
     pads = padding_runs(box, tile)
@@ -132,18 +137,21 @@ def store_tile(
     first: int,
 ) -> Statement:
     """Copy one slot of the output buffer, pixel after pixel of the unit's columns, to the tensor."""
-    base, pitch_row, pitch_col = pitches
+    size = BYTES[y.tensor.dtype]
+    base, pitch_row, pitch_col = (pitch * size for pitch in pitches)
     dst = tuple(
-        (r * pitch_row + c * pitch_col, job.cols) for r in range(tile.rows.out_len) for c in range(tile.cols.out_len)
+        (r * pitch_row + c * pitch_col, job.cols * size)
+        for r in range(tile.rows.out_len)
+        for c in range(tile.cols.out_len)
     )
     terms = (
         ("row", tile_rows * pitch_row),
         ("col", tile_cols * pitch_col),
-        *unit_terms(job.cores, job.unit_cols),
+        *unit_terms(job.cores, job.unit_cols * size),
     )
-    start = base + tile.rows.out_start * pitch_row + tile.cols.out_start * pitch_col + job.strips[0].col
-    start -= job.first_core * job.unit_cols
-    src = ring.access(first, sequence, 0, (), ((0, tile.pixels * job.cols),))
+    start = base + tile.rows.out_start * pitch_row + tile.cols.out_start * pitch_col
+    start += (job.strips[0].col - job.first_core * job.unit_cols) * size
+    src = ring.access(first, sequence, 0, (), ((0, tile.pixels * job.cols * size),))
     return Do(unit="dma_out", action=Copy(src=src, dst=y.access(start, terms, dst)))
 
 
@@ -178,14 +186,16 @@ def tile_loops(classes: Sequence[TileClass], tile: Callable[[TileClass], Sequenc
 def job_box(kernel: MatMul | Pool, walks: tuple[Walk, Walk], job: Job, context: Context) -> Box:
     """The box of the tiles of a job; `low` is such that unit terms count from core 0."""
     low, count, step = unit_channels(kernel, job)
+    size = BYTES[context.reads[0].tensor.dtype]
     return Box(
         walk_rows=walks[0],
         walk_cols=walks[1],
         rows=walks[0].length(context.schedule.tile_rows),
         cols=walks[1].length(context.schedule.tile_cols),
-        channels=count,
-        low=low - job.first_core * step,
-        unit_step=step,
+        channels=count * size,
+        low=(low - job.first_core * step) * size,
+        unit_step=step * size,
+        width=size,
     )
 
 

@@ -24,8 +24,12 @@ def _adapter(cls: type[T]) -> TypeAdapter[T]:
 
 
 def dumps(value: object) -> str:
-    """Canonical JSON text: sorted keys, no spaces, no NaN; ends with a newline."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False) + "\n"
+    """Canonical JSON text: sorted keys, no spaces, no NaN; ends with a newline.
+
+    ASCII only: names from model files hold what a terminal obeys and what ends a line of `program.asm` (U+2028).
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return text.replace("\x7f", "\\u007f") + "\n"
 
 
 def to_json(value: object) -> str:

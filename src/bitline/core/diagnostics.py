@@ -22,6 +22,7 @@ CODES: Final[dict[str, str]] = {
     "BL0103": "wrong target file",
     "BL0104": "output place cannot be written",
     "BL0105": "calibration or input data do not match the model",
+    "BL0110": "post-processing hook failed",
     "BL0201": "file missing or unreadable",
     "BL0202": "not a valid ONNX model",
     "BL0203": "file above the size limit",

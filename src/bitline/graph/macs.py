@@ -15,10 +15,10 @@ def model_macs(model: Model) -> int:
     shapes: dict[str, tuple[int, ...]] = {t.name: tuple(t.dims) for t in graph.initializer}
     for value in (*graph.input, *graph.output, *graph.value_info):
         shapes[value.name] = shape_of(value) or ()
-    return sum(_node_macs(node, shapes) for node in graph.node)
+    return sum(node_macs(node, shapes) for node in graph.node)
 
 
-def _node_macs(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> int:
+def node_macs(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> int:
     if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
         return 0
     out = prod(shapes[node.output[0]])

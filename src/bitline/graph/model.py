@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -220,23 +219,3 @@ def set_constant(graph: onnx.GraphProto, name: str, value: Array) -> None:
             present.CopyFrom(tensor)
             return
     graph.initializer.append(tensor)
-
-
-def without_large_constants(model: onnx.ModelProto, *, above: int = 2**13) -> onnx.ModelProto:
-    """A copy in which initializers of more elements are inputs of the same shape: all that inference needs of them."""
-    light = onnx.ModelProto(ir_version=model.ir_version)
-    light.opset_import.extend(model.opset_import)
-    light.functions.extend(model.functions)
-    graph = light.graph
-    graph.name = model.graph.name
-    graph.node.extend(model.graph.node)
-    graph.value_info.extend(model.graph.value_info)
-    graph.input.extend(model.graph.input)
-    graph.output.extend(model.graph.output)
-    listed = {value.name for value in model.graph.input}
-    for tensor in model.graph.initializer:
-        if math.prod(tensor.dims) <= above:
-            graph.initializer.append(tensor)
-        elif tensor.name not in listed:
-            graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tuple(tensor.dims)))
-    return light

@@ -1,25 +1,35 @@
 """The gate: a file from anywhere becomes a `Model`, or a `Refusal` says what is wrong with it. Never a traceback.
 
-What it guards against was measured on a matrix of hostile files: ONNX's checker, given the *path*, refuses external
-data outside the folder, wrong lengths, cycles and unknown operators; it accepts tensors of 2^38 elements and
-thousands of nested subgraphs, which the budgets below refuse.
+What it guards against was measured on a matrix of hostile files: ONNX's checker, given the *path*, refuses wrong
+lengths, cycles and unknown operators; what it accepts or follows, `budgets` and `external` refuse before it is asked.
+The order is the order of cost: bytes are counted before a message is built, the message is walked before ONNX's
+checker sees it, and weights in other files are read last, once.
 """
 
 from __future__ import annotations
 
+import math
+import mmap
+import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+import stat
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import onnx
 from google.protobuf.message import DecodeError, EncodeError
-from onnx import inliner, numpy_helper
+from onnx import inliner
 
 from bitline.core.diagnostics import Diagnostic, Refusal, refuse
 from bitline.graph import shapes as shape_inference
-from bitline.graph.model import Model, subgraphs
+from bitline.graph.budgets import DEFAULTS, Limits, all_nodes, check_contents, check_extent, check_loops, damaged
+from bitline.graph.external import External, early, find_external, not_finite, read_into
+from bitline.graph.model import Model
+from bitline.graph.operands import check_operands
+from bitline.graph.wire import Damaged, measure
+
+__all__ = ["OLDEST_OPSET", "Limits", "read_model"]
 
 OLDEST_OPSET = 13  # the first in which DequantizeLinear takes one scale per channel
 
@@ -28,34 +38,22 @@ _ONNX_DOMAINS = ("", "ai.onnx")
 _ONNX_ERRORS = (DecodeError, EncodeError, OSError, MemoryError, RecursionError, *shape_inference.ERRORS)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """What a model file may cost before anything is computed with it."""
-
-    model_bytes: int = 2 * 2**30  # protobuf cannot hold more in one message
-    nodes: int = 1_000_000
-    nesting: int = 8
-    subgraphs: int = 1_000
-    tensor_bytes: int = 4 * 2**30
-    name_length: int = 1_000
-
-
-def read_model(path: Path, *, shapes: Mapping[str, tuple[int, ...]] = {}, limits: Limits = Limits()) -> Model:
+def read_model(path: Path, *, shapes: Mapping[str, tuple[int, ...]] = {}, limits: Limits = DEFAULTS) -> Model:
     """The checked model with all weights inside and a static shape for every tensor.
 
     `shapes` gives sizes to inputs by name. An open first axis that it leaves open becomes 1, which `remarks` says.
     Raises `Refusal`: BL0201, BL0202, BL0203, BL0204, BL0301, BL0302, BL0303, BL0101 for a wrong entry of `shapes`.
     """
     place = path.name
-    _check_file(path, limits)
+    proto = _parsed(path, limits)
+    check_contents(proto, place, limits)
+    external = find_external(proto, path.parent, place, limits)
+    _check_operators(proto, place)  # before ONNX's checker, for which an unknown operator is a damaged file
+    check_loops(proto.graph, place, limits)
     try:
-        proto = onnx.load(str(path), load_external_data=False)
-        _check_budgets(proto, place, limits)
-        _check_names(proto, place)
-        _check_operators(proto, place)  # before ONNX's checker, for which an unknown operator is a damaged file
         onnx.checker.check_model(str(path), full_check=True)
-        _check_total_size(proto, path, limits)
-        onnx.load_external_data_for_model(proto, str(path.parent))
+        for item in early(external):
+            read_into(item.tensor, item, path.parent, place)
         if proto.functions:
             proto = inliner.inline_local_functions(proto)
     except _ONNX_ERRORS as error:
@@ -65,33 +63,66 @@ def read_model(path: Path, *, shapes: Mapping[str, tuple[int, ...]] = {}, limits
     proto = _raise_opset(proto, place, remarks)
     remarks += _fix_inputs(proto, place, shapes)
     try:
-        proto = shape_inference.with_shapes(proto)
+        proto = shape_inference.with_shapes(proto, each_bytes=limits.fold_bytes, total_bytes=limits.fold_bytes_total)
     except _ONNX_ERRORS as error:
         raise (_contradicted(error, place, shapes) if shapes else _invalid(error, place)) from None
     shape_inference.check_static(proto, place=place, tensor_bytes=limits.tensor_bytes)
+    check_operands(proto.graph, place)
+    _read_late(proto, external, path)
     _check_finite(proto, place)
     return Model(proto=proto, name=path.stem, path=path, remarks=tuple(remarks))
 
 
-def _check_file(path: Path, limits: Limits) -> None:
+def _parsed(path: Path, limits: Limits) -> onnx.ModelProto:
+    """The message, without data from other files. Its bytes are counted before anything is built from them."""
+    place = path.name
+    with _opened(path) as handle:
+        size = os.fstat(handle).st_size
+        if size == 0:
+            raise refuse("BL0202", "the file is empty", place=place, help="export or copy the model again")
+        if size > limits.model_bytes:
+            raise refuse(
+                "BL0203",
+                f"{size} bytes; the limit is {limits.model_bytes}",
+                place=place,
+                help="protobuf ends at 2 GiB: save the weights beside it, `onnx.save(..., save_as_external_data=True)`",
+            )
+        try:
+            with mmap.mmap(handle, size, access=mmap.ACCESS_READ) as data:
+                extent = measure(data, fields=limits.fields, nodes=limits.nodes, subgraphs=limits.subgraphs)
+                check_extent(extent, place, limits)
+                return onnx.ModelProto.FromString(data[:])
+        except Damaged as error:
+            raise damaged(error, place) from None
+        except (DecodeError, OSError, MemoryError, ValueError) as error:
+            raise _invalid(error, place) from None
+
+
+@contextmanager
+def _opened(path: Path) -> Generator[int]:
+    """A plain file, open. It is looked at first: opening a FIFO would wait for somebody to write."""
     try:
-        size = path.stat().st_size
-        with path.open("rb") as stream:
-            stream.read(1)
-    except IsADirectoryError:
-        raise refuse("BL0201", "a folder, not a file", place=str(path), help="name the .onnx file inside it") from None
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise refuse("BL0201", "a folder, not a file", place=str(path), help="name the .onnx file inside it")
+        if not stat.S_ISREG(mode):
+            raise refuse("BL0201", "not a plain file", place=str(path), help="copy the model into a file")
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
         raise refuse("BL0201", f"cannot be read: {why}", place=str(path), help="check the path") from None
-    if size == 0:
-        raise refuse("BL0202", "the file is empty", place=path.name, help="export or copy the model again")
-    if size > limits.model_bytes:
-        raise refuse(
-            "BL0203",
-            f"{size} bytes; the limit is {limits.model_bytes}",
-            place=path.name,
-            help="models above 2 GiB cannot be held in one piece",
-        )
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def _read_late(proto: onnx.ModelProto, external: tuple[External, ...], path: Path) -> None:
+    """The large tensors that are still outside; each is copied into the message and forgotten."""
+    places = {item.tensor.name: item for item in external}
+    for tensor in proto.graph.initializer:
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            read_into(tensor, places[tensor.name], path.parent, path.name)
 
 
 def _one_line(error: BaseException) -> str:
@@ -119,80 +150,12 @@ def _contradicted(error: BaseException, place: str, shapes: Mapping[str, tuple[i
     )
 
 
-def _check_budgets(proto: onnx.ModelProto, place: str, limits: Limits) -> None:
-    found: list[Diagnostic] = []
-
-    def over(what: str, count: int, limit: int) -> None:
-        if count > limit:
-            message = f"{what}: {count}; the limit is {limit}"
-            found.append(Diagnostic(code="BL0203", message=message, place=place, help="simplify the model"))
-
-    nodes = graphs = depth = longest = 0
-    waiting = [(proto.graph, 0)]
-    while waiting:
-        graph, level = waiting.pop()
-        graphs += 1
-        depth = max(depth, level)
-        nodes += len(graph.node)
-        for node in graph.node:
-            longest = max(longest, len(node.name), *(len(name) for name in (*node.input, *node.output)), 0)
-            waiting += [(inner, level + 1) for inner in subgraphs(node)]
-        if graphs > limits.subgraphs:
-            break
-    over("nodes", nodes, limits.nodes)
-    over("subgraphs", graphs - 1, limits.subgraphs - 1)
-    over("nesting of subgraphs", depth, limits.nesting)
-    over("length of the longest name", longest, limits.name_length)
-    if proto.graph.sparse_initializer:
-        found.append(
-            Diagnostic(
-                code="BL0302", message="sparse initializers", place=place, help="store the weights as dense tensors"
-            )
-        )
-    if found:
-        raise Refusal(found)
-
-
-def _check_names(proto: onnx.ModelProto, place: str) -> None:
-    """Protobuf hands over names that are no UTF-8 as bytes, and nothing after the gate expects bytes."""
-    graphs = [proto.graph]
-    while graphs:
-        graph = graphs.pop()
-        values = (*graph.input, *graph.output, *graph.value_info, *graph.initializer)
-        names: list[object] = [graph.name, *(value.name for value in values)]
-        for node in graph.node:
-            names += [node.name, node.op_type, node.domain, *node.input, *node.output]
-            names += [entry.name for entry in node.attribute]
-            graphs += subgraphs(node)
-        damaged = next((name for name in names if isinstance(name, bytes)), None)
-        if damaged is not None:
-            raise refuse(
-                "BL0202", f"the name {damaged!r} is not UTF-8", place=place, help="export or copy the model again"
-            )
-
-
-def _check_total_size(proto: onnx.ModelProto, path: Path, limits: Limits) -> None:
-    total = path.stat().st_size
-    for tensor in proto.graph.initializer:
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            entries = {entry.key: entry.value for entry in tensor.external_data}
-            size = entries.get("length")
-            total += int(size) if size else (path.parent / entries["location"]).stat().st_size
-    if total > limits.model_bytes:
-        raise refuse(
-            "BL0203",
-            f"{total} bytes with external data; the limit is {limits.model_bytes}",
-            place=path.name,
-            help="models above 2 GiB cannot be held in one piece",
-        )
-
-
 def _check_operators(proto: onnx.ModelProto, place: str) -> None:
     """Every operator is one of ONNX or a function of the file. Domains not imported are left to the checker."""
     versions = {entry.domain: entry.version for entry in proto.opset_import}
     functions = {(function.domain, function.name) for function in proto.functions}
     found: list[Diagnostic] = []
-    for node in proto.graph.node:
+    for _, node in all_nodes(proto.graph.node):
         domain, version = node.domain, versions.get(node.domain)
         if version is None or (domain, node.op_type) in functions or onnx.defs.has(node.op_type, version, domain):
             continue
@@ -212,6 +175,7 @@ def _check_operators(proto: onnx.ModelProto, place: str) -> None:
 
 def _defaults_to_constants(proto: onnx.ModelProto) -> list[str]:
     """Inputs with a default value (files of IR version 3 list every weight as one) are constants here."""
+    proto.ir_version = max(proto.ir_version, 4)  # below it every constant has to be an input as well
     constants = {tensor.name for tensor in proto.graph.initializer}
     kept = [value for value in proto.graph.input if value.name not in constants]
     count = len(proto.graph.input) - len(kept)
@@ -220,7 +184,6 @@ def _defaults_to_constants(proto: onnx.ModelProto) -> list[str]:
     values = [onnx.ValueInfoProto.FromString(value.SerializeToString()) for value in kept]
     del proto.graph.input[:]
     proto.graph.input.extend(values)
-    proto.ir_version = max(proto.ir_version, 4)
     return [f"{count} inputs with a default value became constants"]
 
 
@@ -263,6 +226,16 @@ def _fix_inputs(proto: onnx.ModelProto, place: str, shapes: Mapping[str, tuple[i
         if not value.type.HasField("tensor_type"):
             message = f"input {value.name!r} is not a tensor"
             found.append(Diagnostic(code="BL0302", message=message, place=place, help="use tensor inputs only"))
+            continue
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_value < 0:  # some exporters write -1 where they mean any size
+                dim.ClearField("dim_value")
+        empty = any(
+            dim.WhichOneof("value") == "dim_value" and not dim.dim_value for dim in value.type.tensor_type.shape.dim
+        )
+        if empty and value.name not in shapes:
+            message = f"input {value.name!r} has an axis of size 0"
+            found.append(Diagnostic(code="BL0302", message=message, place=place, help="export with real sizes"))
             continue
         given = shapes.get(value.name)
         why = _apply_shape(value, given) if given is not None else _close_first_axis(value, remarks)
@@ -324,21 +297,12 @@ def _close_first_axis(value: onnx.ValueInfoProto, remarks: list[str]) -> tuple[s
 def _check_finite(proto: onnx.ModelProto, place: str) -> None:
     found: list[Diagnostic] = []
     for tensor in proto.graph.initializer:
-        if tensor.data_type not in (
-            onnx.TensorProto.FLOAT,
-            onnx.TensorProto.DOUBLE,
-            onnx.TensorProto.FLOAT16,
-            onnx.TensorProto.BFLOAT16,
-        ):
-            continue
-        with np.errstate(invalid="ignore"):  # signalling NaN
-            values = numpy_helper.to_array(tensor).astype(np.float64, copy=False)
-        bad = int(np.count_nonzero(~np.isfinite(values)))
+        bad = not_finite(tensor)
         if bad:
             found.append(
                 Diagnostic(
                     code="BL0204",
-                    message=f"{tensor.name!r} holds {bad} NaN or infinite values of {values.size}",
+                    message=f"{tensor.name!r} holds {bad} NaN or infinite values of {math.prod(tensor.dims)}",
                     place=place,
                     help="train or export the model again",
                 )

@@ -7,7 +7,12 @@ import math
 import onnx
 
 from bitline.core.diagnostics import Diagnostic, Refusal
-from bitline.graph.model import Wiring, attribute, copied, reads, shape_of, without_large_constants
+from bitline.graph.model import Wiring, attribute, copied, reads, shape_of
+from bitline.graph.weightless import infer_shapes
+
+FOLD_BYTES = 64 * 2**20
+FOLD_BYTES_TOTAL = 256 * 2**20
+"""What folding constants may make, each and together."""
 
 ERRORS = (onnx.shape_inference.InferenceError, onnx.checker.ValidationError, RuntimeError, ValueError, TypeError)
 BRANCH_ROUNDS = 16  # so many Ifs, each of which needs the shape that the one before it gives
@@ -19,26 +24,12 @@ def inferred(model: onnx.ModelProto) -> onnx.ModelProto:
     Without ONNX's own data propagation: it would hold a constant of 2^38 elements as so many dimensions. Folding
     constants does that work instead, within a budget.
     """
-    bare = without_large_constants(model)
-    del bare.graph.value_info[:]
-    for value in bare.graph.output:
-        if value.type.HasField("tensor_type"):
-            value.type.tensor_type.ClearField("shape")
-    return _with_values(copied(model), onnx.shape_inference.infer_shapes(bare, check_type=True, strict_mode=True))
+    return infer_shapes(model, strict=True, bare=True)
 
 
 def grown(model: onnx.ModelProto) -> onnx.ModelProto:
-    """`model` itself with the shapes that inference adds to those it has. Not strict: what is unknown stays so."""
-    return _with_values(model, onnx.shape_inference.infer_shapes(without_large_constants(model)))
-
-
-def _with_values(model: onnx.ModelProto, known: onnx.ModelProto) -> onnx.ModelProto:
-    """`model` itself with the shapes found on a light copy of it."""
-    del model.graph.value_info[:]
-    model.graph.value_info.extend(known.graph.value_info)
-    del model.graph.output[:]
-    model.graph.output.extend(known.graph.output)
-    return model
+    """The model with the shapes that inference adds to those it has. Not strict: what is unknown stays so."""
+    return infer_shapes(model, strict=False)
 
 
 def check_static(model: onnx.ModelProto, *, place: str, tensor_bytes: int) -> None:
@@ -83,17 +74,19 @@ def bytes_of(value: onnx.ValueInfoProto) -> int:
     return math.prod(shape) * width
 
 
-def with_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
+def with_shapes(
+    model: onnx.ModelProto, *, each_bytes: int | None = None, total_bytes: int | None = None
+) -> onnx.ModelProto:
     """A copy whose every tensor has its shape in `value_info`, as far as inference and constant folding can tell.
 
-    The nodes stay as they are: folding only serves to find the shapes.
+    The nodes stay as they are: folding, within `each_bytes` and `total_bytes`, only serves to find the shapes.
     """
     plain = inferred(model)
     wiring = Wiring(plain.graph)
     unknown = [name for name in wiring.producer if name and wiring.shape(name) is None]
     if not unknown:
         return plain
-    found = Wiring(_spread(plain).graph)
+    found = Wiring(_spread(plain, each_bytes or FOLD_BYTES, total_bytes or FOLD_BYTES_TOTAL).graph)
     for name in unknown:
         shape = found.shape(name)
         if shape is not None:
@@ -101,16 +94,18 @@ def with_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
     return plain
 
 
-def _spread(model: onnx.ModelProto) -> onnx.ModelProto:
+def _spread(
+    model: onnx.ModelProto, each_bytes: int = FOLD_BYTES, total_bytes: int = FOLD_BYTES_TOTAL
+) -> onnx.ModelProto:
     """A copy with constants folded, names kept, and every shape that follows from them."""
     from bitline.graph.passes.fold_constants import fold_constants
 
-    folded = fold_constants(model, keep_names=True)
+    folded = fold_constants(model, keep_names=True, each_bytes=each_bytes, total_bytes=total_bytes)
     tried: set[str] = set()
     for _ in range(BRANCH_ROUNDS):
         if not _add_branch_shapes(folded, tried):
             break
-        folded = fold_constants(folded, keep_names=True)
+        folded = fold_constants(folded, keep_names=True, each_bytes=each_bytes, total_bytes=total_bytes)
     return folded
 
 
@@ -158,7 +153,7 @@ def _branch_values(branch: onnx.GraphProto, model: onnx.ModelProto) -> list[onnx
             )
     spread = _spread(part)
     try:
-        onnx.shape_inference.infer_shapes(without_large_constants(spread), strict_mode=True)
+        infer_shapes(spread, strict=True)
     except onnx.shape_inference.InferenceError as error:
         if "): [ShapeInferenceError]" in str(
             error

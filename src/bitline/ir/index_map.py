@@ -287,3 +287,86 @@ def lead(view: IndexMap, count: int) -> IndexMap:
             Coordinate(offset=c.offset, coefficients=((0,) * count + c.coefficients)) for c in view.coordinates
         ),
     )
+
+
+def _replace_digits(view: IndexMap, dim: int, digits: list[tuple[int, tuple[int, ...]]], offset: list[int]) -> IndexMap:
+    """The same map with other (extent, move) digits for one dimension, and other offsets."""
+    vectors = _digit_vectors(view)
+    kept: list[tuple[int, ...]] = []
+    dims: list[tuple[int, ...]] = []
+    for place, extents in enumerate(view.dims):
+        if place == dim:
+            dims.append(tuple(extent for extent, _ in digits))
+            kept += [move for _, move in digits]
+        else:
+            dims.append(extents)
+            kept += [vectors[d] for d in digits_of(view, place)]
+    return IndexMap(
+        source=view.source,
+        dims=tuple(dims),
+        coordinates=tuple(
+            Coordinate(offset=offset[axis], coefficients=tuple(v[axis] for v in kept))
+            for axis in range(len(view.source))
+        ),
+    )
+
+
+def take_slice(view: IndexMap, dim: int, start: int, count: int, step: int = 1) -> IndexMap | NoMatch:
+    """Indices start, start + step, ... of one dimension; the step may be negative or 0 (one index again and again)."""
+    merged = merge_digits(view)
+    moving = [d for d in digits_of(merged, dim) if merged.digits[d] > 1]
+    if start == 0 and step == 1 and count == view.shape[dim]:
+        return view
+    if len(moving) > 1:
+        split = _split_slice(merged, dim, start, count, step)
+        return split if split is not None else NoMatch(why=f"a slice of dimension {dim}, which has {len(moving)} parts")
+    vector = _digit_vectors(merged)[moving[0]] if moving else (0,) * len(view.source)
+    offset = [c.offset + v * start for c, v in zip(view.coordinates, vector, strict=True)]
+    return _replace_digits(merged, dim, [(count, tuple(step * v for v in vector))], offset)
+
+
+def _split_slice(view: IndexMap, dim: int, start: int, count: int, step: int) -> IndexMap | None:
+    """A slice that keeps whole inner digits, or a single index."""
+    digits = list(digits_of(view, dim))
+    vectors = _digit_vectors(view)
+    offset = [c.offset for c in view.coordinates]
+    inner = prod(view.digits[d] for d in digits[1:])
+    if count == 1:
+        rest = start
+        for d in reversed(digits):
+            rest, place = divmod(rest, view.digits[d])
+            offset = [o + place * v for o, v in zip(offset, vectors[d], strict=True)]
+        return _replace_digits(view, dim, [(1, (0,) * len(view.source))], offset)
+    if step != 1 or start % inner or count % inner:
+        return None
+    offset = [o + start // inner * v for o, v in zip(offset, vectors[digits[0]], strict=True)]
+    kept = [(count // inner, vectors[digits[0]]), *((view.digits[d], vectors[d]) for d in digits[1:])]
+    return _replace_digits(view, dim, kept, offset)
+
+
+def broadcast(view: IndexMap, shape: Sequence[int]) -> IndexMap:
+    """As numpy broadcasts: axes of one element are repeated, missing ones added in front."""
+    out = lead(view, len(shape) - len(view.dims))
+    for dim, extent in enumerate(shape):
+        if out.shape[dim] != extent:
+            assert out.shape[dim] == 1, (view.shape, shape)
+            still = (0,) * len(view.source)
+            out = _replace_digits(out, dim, [(extent, still)], [c.offset for c in out.coordinates])
+    return out
+
+
+def repeated(view: IndexMap, dim: int, times: int, *, inner: bool) -> IndexMap:
+    """One dimension `times` over: each index on end (`inner`), or the whole again and again."""
+    vectors = _digit_vectors(view)
+    own = [(view.digits[d], vectors[d]) for d in digits_of(view, dim)]
+    more = (times, (0,) * len(view.source))
+    return _replace_digits(view, dim, [*own, more] if inner else [more, *own], [c.offset for c in view.coordinates])
+
+
+def covers(view: IndexMap) -> bool:
+    """Whether the map reaches every element of its source exactly once."""
+    size = prod(view.source)
+    if prod(view.digits) != size:
+        return False
+    places = view.evaluate().reshape(-1)
+    return bool(places.min() >= 0 and (np.bincount(places, minlength=size) == 1).all())

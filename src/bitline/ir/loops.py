@@ -5,7 +5,7 @@
     action    ::= await TOKEN | signal TOKEN | tell CHANNEL, PEER | hear CHANNEL, PEER
                 | copy ACCESS -> ACCESS | set ACCESS = VALUE
                 | write ACCESS -> ARRAY[ROW.., COL..] | fire ACCESS x ARRAY[ROW.., COL..] -> ACCESS
-                | step POST: ACCESS (ACCESS) (ACCESS) -> ACCESS
+                | step POST: ACCESS (ACCESS)... -> ACCESS | pick ACCESS of ROWS -> ACCESS | give CALL: ACCESS -> ACCESS
     ACCESS    ::= SPACE[AFFINE] RUNS        AFFINE ::= base + (phase + sum stride * VAR) mod modulus
 
 The variable `core` is always there. `codegen.emit` turns a nest into one queue per unit.
@@ -101,10 +101,31 @@ class Step:
     dst: Access
     a: Access
     b: Access | None = None
+    c: Access | None = None
     parameters: Access | None = None
 
 
-Action = Await | Signal | Tell | Hear | Copy | Set | Write | Fire | Step
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pick:
+    """Rows of a table in the memory `tables`, chosen by the numbers in `src` (`ir.program.Take`)."""
+
+    base: int
+    rows: int
+    row_bytes: int
+    src: Access
+    dst: Access
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Give:
+    """The host runs subgraph `call`."""
+
+    call: int
+    src: Access
+    dst: Access
+
+
+Action = Await | Signal | Tell | Hear | Copy | Set | Write | Fire | Step | Pick | Give
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,8 +199,13 @@ def _action_text(action: Action) -> str:
             array = f"array {_affine_text(action.array)}{place}"
             return f"fire {_access_text(action.src)} x {array} {arrow} {_access_text(action.dst)}"
         case Step():
-            operands = [_access_text(a) for a in (action.a, action.b, action.parameters) if a is not None]
+            operands = [_access_text(a) for a in (action.a, action.b, action.c, action.parameters) if a is not None]
             return f"{action.post.op} {', '.join(operands)} -> {_access_text(action.dst)}"
+        case Pick():
+            table = f"{action.rows} rows of {action.row_bytes} bytes at {action.base}"
+            return f"pick {_access_text(action.src)} of {table} -> {_access_text(action.dst)}"
+        case Give():
+            return f"give call {action.call}: {_access_text(action.src)} -> {_access_text(action.dst)}"
 
 
 def nest_text(nest: Nest, depth: int = 0) -> str:

@@ -16,8 +16,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-Unit = Literal["dma_in", "dma_out", "write", "mvm", "vector"]
-UNITS: tuple[Unit, ...] = ("dma_in", "write", "mvm", "vector", "dma_out")
+from bitline.ir.kernels import Dtype, Operator
+
+Unit = Literal["dma_in", "dma_out", "write", "mvm", "vector", "host"]
+UNITS: tuple[Unit, ...] = ("dma_in", "write", "mvm", "vector", "dma_out", "host")
 
 Runs = tuple[tuple[int, int], ...]
 """(offset, length) in bytes, in the order in which the bytes are taken."""
@@ -142,36 +144,82 @@ class Mvm:
 class Vector:
     """One step of the vector unit; `post` is a place in `Program.posts` and says which, and with what constants.
 
-    requantise: int32 sums `a` -> bytes, `parameters` = int32 bias, mantissa, shift per column.
-    add: `a`, `b` -> bytes. table: `parameters` = 256 bytes. max, mean: `a` holds the taps one after another.
-    softmax: one row, `parameters` = 256 int32.
+    An operand shorter than the result is spread: each element is used `spreads` times on end, and the whole then again
+    from its start. `parameters`:
+    requantise: int32 bias, mantissa, shift per column of the int32 sums `a`. table: 256 entries in the type of `dst`.
+    curve: 2^k + 1 int32. softmax: 256 or 512 int32, rows of `inner`. norm: int64 gain and offset per column, rows of
+    `inner`. max, mean: none, `a` holds the taps one after another. matmul: none, `a` holds rows and `b` columns of
+    `inner` elements. The others are `ir.kernels.Operator`.
     """
 
     post: int
     dst: Operand
     a: Operand
     b: Operand | None
+    c: Operand | None
     parameters: Operand | None
 
 
-Instruction = Loop | Cores | End | Wait | Post | Send | Recv | Dma | Fill | WriteWeights | Mvm | Vector
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Take:
+    """Copy rows chosen by data: `src` holds int32 row numbers; row r is the `row_bytes` bytes from `base + r *
+    row_bytes` of the constant memory `space`. A number below 0 counts from the end of the `rows` rows; one outside is
+    brought to the nearest row, so that no address depends on data beyond the table.
+    """
+
+    space: int
+    base: int
+    rows: int
+    row_bytes: int
+    src: Operand
+    dst: Operand
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostCall:
+    """ONNX Runtime runs `Program.calls[call]` on the bytes of `src`, its inputs one after another, into `dst`."""
+
+    call: int
+    src: Operand
+    dst: Operand
+
+
+Instruction = (
+    Loop | Cores | End | Wait | Post | Send | Recv | Dma | Fill | WriteWeights | Mvm | Vector | Take | HostCall
+)
+
+
+VectorOp = Operator | Literal["requantise", "max", "mean", "softmax", "norm", "matmul"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PostOp:
-    """Constants of a `Vector` instruction. Fields that an operation has no use for are 0."""
+    """Constants of a `Vector` instruction: `types`, `zeros`, `mantissas`, `spreads` of its operands a, b, c, as many as
+    it has. Fields that an operation has no use for are 0.
+    """
 
-    op: Literal["requantise", "add", "table", "max", "mean", "softmax"]
-    signed_in: bool
-    signed_out: bool
-    zero_a: int = 0
-    zero_b: int = 0
+    op: VectorOp
+    types: tuple[Dtype, ...]
+    y: Dtype
+    zeros: tuple[int, ...] = ()
+    mantissas: tuple[int, ...] = ()
+    spreads: tuple[int, ...] = ()
     zero_y: int = 0
-    mantissa_a: int = 0
-    mantissa_b: int = 0
+    bias: int = 0
     shift: int = 0
     low: int = 0
     high: int = 0
+    inner: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A subgraph for the host: its name, sizes of inputs and outputs in bytes, and the work for its cost."""
+
+    name: str
+    takes: tuple[int, ...]
+    gives: tuple[int, ...]
+    macs: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,6 +289,7 @@ class Program:
     runs: tuple[Runs, ...]
     maths: tuple[MathOp, ...]
     posts: tuple[PostOp, ...]
+    calls: tuple[Call, ...]
     ports: tuple[ProgramPort, ...]
     setup: tuple[Queue, ...]
     main: tuple[Queue, ...]

@@ -11,12 +11,14 @@ from bitline.ir.program import (
     Dma,
     End,
     Fill,
+    HostCall,
     Instruction,
     Loop,
     Mvm,
     Post,
     Recv,
     Send,
+    Take,
     Vector,
     Wait,
     WriteWeights,
@@ -77,7 +79,30 @@ TABLE: Final[tuple[Format, ...]] = (
         opcode=11,
         mnemonic="vector",
         noun=Vector,
-        fields=(("post", "int"), ("dst", "operand"), ("a", "operand"), ("b", "optional"), ("parameters", "optional")),
+        fields=(
+            ("post", "int"),
+            ("dst", "operand"),
+            ("a", "operand"),
+            ("b", "optional"),
+            ("c", "optional"),
+            ("parameters", "optional"),
+        ),
+    ),
+    Format(
+        opcode=12, mnemonic="host_call", noun=HostCall, fields=(("call", "int"), ("src", "operand"), ("dst", "operand"))
+    ),
+    Format(
+        opcode=13,
+        mnemonic="take",
+        noun=Take,
+        fields=(
+            ("space", "int"),
+            ("base", "int"),
+            ("rows", "int"),
+            ("row_bytes", "int"),
+            ("src", "operand"),
+            ("dst", "operand"),
+        ),
     ),
 )
 
@@ -85,5 +110,5 @@ BY_OPCODE: Final = {form.opcode: form for form in TABLE}
 BY_MNEMONIC: Final = {form.mnemonic: form for form in TABLE}
 BY_NOUN: Final = {form.noun: form for form in TABLE}
 
-MAGIC: Final = b"BITLINE\x01"
+MAGIC: Final = b"BITLINE\x02"
 """First bytes of a program; the last is the version of the format."""

@@ -1,72 +1,151 @@
-"""Add, pools, softmax and functions of one tensor -> kernels of the vector unit."""
+"""Operators element by element -> `Elementwise`: one rounding, all scales as integers."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 
-from bitline.core.diagnostics import NoMatch, Refusal
+from bitline.core.diagnostics import Refusal
 from bitline.ir import index_map
-from bitline.ir.boxes import read_taps, read_walks
-from bitline.ir.index_map import IndexMap, Window, identity
-from bitline.ir.kernels import (
-    LIMITS,
-    Add,
-    Pool,
-    Scale,
-    Softmax,
-    Table,
-    Tensor,
-)
-from bitline.lower.linear import try_again, window_slides
-from bitline.lower.qdq import Value, int_attribute, ints_attribute
-from bitline.lower.state import MOST_SOFTMAX_BITS, Ints, Lowering
+from bitline.ir.index_map import IndexMap
+from bitline.ir.kernels import LIMITS, Elementwise, Operator, Read, Tensor
+from bitline.lower.qdq import Value
+from bitline.lower.state import Ints, Lowering, Scalar, Target, Unfit, name_of
 from bitline.lower.stored import stored_view
-from bitline.numerics import vector
-from bitline.numerics.rounding import MANTISSA_BITS, fixed_point
+from bitline.numerics.elementwise import BITS_16, CURVE_FRACTION_BITS, curve
+from bitline.numerics.rounding import fixed_point
+
+MANTISSA_BITS = 30
+TERM_BITS = 51
+"""Three terms and a bias below it stay below 2^53."""
+QUOTIENT_BITS = 60
+FEWEST_SEGMENTS_BITS = 10
 
 
-def lower_copy(
-    state: Lowering, node: onnx.NodeProto, chain: list[onnx.NodeProto], value: Value, y: Tensor, low: int, high: int
+def reach(tensor: Tensor) -> int:
+    """The largest |x - zero point|."""
+    low, high = LIMITS[tensor.dtype]
+    return max(high - tensor.zero_point, tensor.zero_point - low)
+
+
+def common_scale(
+    node: onnx.NodeProto, factors: Sequence[float], reaches: Sequence[int], bits: int = TERM_BITS
+) -> tuple[list[int], int]:
+    """(mantissas, shift) with factor ~ mantissa / 2^shift, the largest as wide as fits. Raises `Unfit`."""
+    largest = max((abs(f) for f in factors), default=0.0)
+    if largest == 0.0:
+        return [0] * len(factors), 0
+    wide = min(MANTISSA_BITS, bits - max(r.bit_length() for r in reaches))
+    if wide < 8 or largest >= 2.0**wide or not math.isfinite(largest):
+        raise Unfit(node, "its output scale is too far below that of its input", "quantise the model again")
+    _, shift = fixed_point(largest, wide)
+    return [round(math.ldexp(f, shift)) for f in factors], shift
+
+
+def result_layout(state: Lowering, target: Target, values: Sequence[Value]) -> tuple[tuple[int, int, int], IndexMap]:
+    """Where the result lies: as the first operand of its shape does, else row by row."""
+    for value in values:
+        if value.view.shape == target.shape and index_map.covers(value.view):
+            return state.tensor(value).shape, value.view
+    return stored_view(target.shape, "rows")
+
+
+def add_elementwise(
+    state: Lowering,
+    target: Target,
+    op: Operator,
+    operands: Sequence[tuple[Value, int]],
+    *,
+    bias: int = 0,
+    shift: int = 0,
+    table: str = "",
 ) -> None:
-    """Requantisation of something stored: nothing at all where the numbers stay, else a table."""
-    x = state.tensors[value.tensor]
-    smallest, largest = LIMITS[x.dtype]
-    codes = np.arange(smallest, largest + 1)
-    target = np.rint((codes - x.zero_point) * x.scale / y.scale) + y.zero_point
-    table = np.clip(target, low, high).astype(np.int64)
-    if (x.dtype, x.zero_point, x.scale) == (y.dtype, y.zero_point, y.scale) and (table == codes).all():
-        state.quantised[y.name] = value
+    """The kernel; operands are broadcast to the shape of the result."""
+    stored, view = result_layout(state, target, [value for value, _ in operands])
+    y = state.finish(target, stored, view)
+    reads = tuple(
+        Read(x=value.tensor, map=index_map.broadcast(value.view, target.shape), mantissa=mantissa)
+        for value, mantissa in operands
+    )
+    kernel = Elementwise(
+        name=state.free(target.name),
+        nodes=target.nodes,
+        op=op,
+        reads=reads,
+        y=y.name,
+        write=view,
+        low=target.low,
+        high=target.high,
+        bias=bias,
+        shift=shift,
+        table=table,
+    )
+    state.kernels.append(kernel)
+
+
+def rescale(state: Lowering, node: onnx.NodeProto, target: Target, value: Value, factor: float = 1.0) -> None:
+    """y = value * factor on another grid; nothing at all where the numbers stay."""
+    x = state.tensor(value)
+    low, high = LIMITS[target.y.dtype]
+    same = (x.dtype, x.zero_point, x.scale, factor) == (target.y.dtype, target.y.zero_point, target.y.scale, 1.0)
+    if same and (target.low, target.high) == (low, high):
+        state.quantised[target.y.name] = value
         return
-    nodes = tuple(n.name or n.output[0] for n in reversed(chain)) or (node.name or node.output[0],)
-    add_table(state, value, table, nodes, y)
+    if x.dtype in ("u8", "s8"):
+        codes = np.arange(LIMITS[x.dtype][0], LIMITS[x.dtype][1] + 1)
+        steps = np.rint((codes - x.zero_point) * x.scale * factor / target.y.scale)
+        add_table(state, target, value, np.clip(steps + target.y.zero_point, target.low, target.high).astype(np.int64))
+        return
+    (mantissa,), shift = common_scale(node, [x.scale * factor / target.y.scale], [reach(x)])
+    add_elementwise(state, target, "sum", [(value, mantissa)], shift=shift)
 
 
-def add_table(state: Lowering, value: Value, table: Ints, nodes: tuple[str, ...], y: Tensor) -> None:
-    x = state.tensors[value.tensor]
-    name = f"{y.name}.table"
+def add_table(state: Lowering, target: Target, value: Value, table: Ints) -> None:
+    name = state.free(f"{target.y.name}.table")
     state.constants[name] = table
-    state.kernels.append(Table(name=nodes[0], nodes=nodes, x=x.name, y=y.name, table=name))
-    state.finish(replace(y, shape=x.shape), value.view)
+    add_elementwise(state, target, "table", [(value, 0)], table=name)
 
 
-def lower_table(state: Lowering, node: onnx.NodeProto, nodes: tuple[str, ...], y: Tensor, low: int, high: int) -> None:
-    """Any operator of one 8-bit tensor: 256 entries, from the operator itself."""
-    value = state.values[next(i for i in node.input if i in state.values)]
-    x = state.tensors[value.tensor]
+def add_curve(state: Lowering, node: onnx.NodeProto, target: Target, value: Value, exact: Ints) -> None:
+    """A function of 16 bits: as few knots as leave no output more than one step from `exact`, its 65,536 values."""
+    codes = np.arange(1 << BITS_16) - (1 << (BITS_16 - 1))
+    y = target.y
+    knots = exact
+    for bits in range(FEWEST_SEGMENTS_BITS, BITS_16 + 1):
+        places = np.minimum(np.arange((1 << bits) + 1) << (BITS_16 - bits), (1 << BITS_16) - 1)
+        knots = (exact[places] - y.zero_point) << CURVE_FRACTION_BITS
+        got = np.clip(curve(codes, knots) + y.zero_point, target.low, target.high)
+        if np.abs(got - exact).max() <= 1:
+            break
+    name = state.free(f"{y.name}.curve")
+    state.constants[name] = knots
+    add_elementwise(state, target, "curve", [(value, 0)], table=name)
+
+
+def lower_unary(state: Lowering, node: onnx.NodeProto, target: Target) -> None:
+    """Any operator of one tensor, element by element: every value that its input can have, through the operator."""
+    place = next(i for i, name in enumerate(node.input) if name in state.values)
+    value = state.dynamic(node, place)
+    x, y = state.tensor(value), target.y
+    if value.view.shape != target.shape:
+        raise Unfit(node, "its output has another shape than its input")
+    if x.dtype == "s32":
+        raise Unfit(node, "it is no function of 8 or 16 bits")
     smallest, largest = LIMITS[x.dtype]
     reals = ((np.arange(smallest, largest + 1) - x.zero_point) * x.scale).astype(np.float32)
     result = element_wise(state, node, reals)
     if result is None:
-        state.unsupported(node)
-        return
+        raise Unfit(node, "it is not computed element by element")
     steps = np.nan_to_num(np.rint(result.astype(np.float64) / y.scale), nan=-np.inf, posinf=np.inf, neginf=-np.inf)
-    table = np.clip(steps + y.zero_point, low, high).astype(np.int64)
-    add_table(state, value, table, nodes, y)
+    exact = np.clip(steps + y.zero_point, target.low, target.high).astype(np.int64)
+    if x.dtype == "s16":
+        add_curve(state, node, target, value, exact)
+    else:
+        add_table(state, target, value, exact)
 
 
 def element_wise(
@@ -84,175 +163,131 @@ def element_wise(
     return result if alone and np.array_equal(result[::2], half[::2], equal_nan=True) else None
 
 
-def lower_add(state: Lowering, node: onnx.NodeProto, nodes: tuple[str, ...], y: Tensor, low: int, high: int) -> None:
-    left, right = state.operand(node, 0), state.operand(node, 1)
-    if left is None or right is None:
-        return
-    a, b = state.tensors[left.tensor], state.tensors[right.tensor]
-    alike = index_map.merge_digits(left.view) == index_map.merge_digits(right.view)
-    if not alike and left.view.shape == right.view.shape and a.dtype == b.dtype:
-        moved = [state.moved(node, place) for place in (0, 1)]
-        if any(moved):
-            lower_add(state, node, nodes, y, low, high)
-            return
-    if not alike or a.dtype != b.dtype:
-        state.graph.problem(
-            "BL0302",
-            node,
-            "adds tensors of different shapes, layouts or types",
-            "make both operands alike before adding",
-        )
-        return
-    if max(a.scale, b.scale) >= y.scale * (1 << vector.ADD_MANTISSA_BITS):
-        state.too_fine(node)
-        return
-    mantissa_a, mantissa_b, shift = vector.add_scales(a.scale / y.scale, b.scale / y.scale)
-    state.kernels.append(
-        Add(
-            name=nodes[0],
-            nodes=nodes,
-            a=a.name,
-            b=b.name,
-            y=y.name,
-            mantissa_a=mantissa_a,
-            mantissa_b=mantissa_b,
-            shift=shift,
-            low=low,
-            high=high,
-        )
-    )
-    state.finish(replace(y, shape=a.shape), left.view)
+def _operands(state: Lowering, node: onnx.NodeProto) -> list[Value | Scalar]:
+    return [state.operand(node, place) for place in range(len(node.input))]
 
 
-def lower_pool(state: Lowering, node: onnx.NodeProto, nodes: tuple[str, ...], y: Tensor, low: int, high: int) -> None:
-    value = state.operand(node, 0)
-    if value is None:
+def lower_sum(state: Lowering, node: onnx.NodeProto, target: Target) -> None:
+    """Add, Sub and Sum; numbers go into the bias."""
+    signs = [-1.0 if node.op_type == "Sub" and place else 1.0 for place in range(len(node.input))]
+    values: list[Value] = []
+    factors: list[float] = []
+    number = 0.0
+    for sign, operand in zip(signs, _operands(state, node), strict=True):
+        if isinstance(operand, Scalar):
+            number += sign * operand.real
+            continue
+        values.append(operand)
+        factors.append(sign * state.tensor(operand).scale / target.y.scale)
+    if not 1 <= len(values) <= 3:
+        raise Unfit(node, f"it adds {len(values)} tensors")
+    if number == 0.0 and len(values) == 1 and factors[0] > 0 and values[0].view.shape == target.shape:
+        rescale(state, node, target, values[0])
         return
-    graph, x = state.graph, state.tensors[value.tensor]
-    shape = value.view.shape
-    whole = node.op_type.startswith("Global") or node.op_type == "ReduceMean"
-    if len(shape) != 4 or (node.op_type == "ReduceMean" and not over_image(state, node)):
-        graph.problem(
-            "BL0302", node, "does not pool over the two axes of an image", "use tensors of shape [1, C, H, W]"
-        )
-        return
-    if whole:
-        slides = [Window(out=1, taps=n, stride=1, dilation=1, pad_before=0) for n in shape[2:]]
-    else:
-        kernel = ints_attribute(node, "kernel_shape", [1, 1])
-        slides = window_slides(state, node, kernel, graph.shapes[node.output[0]][2:])
-    window = index_map.windows(value.view, (2, 3), slides)
-    if isinstance(window, NoMatch):
-        try_again(state, node, lower_pool, nodes, y, low, high, window.why)
-        return
-    read = index_map.join_dims(window, [[0], [1], [2, 3], [4, 5]])
-    if isinstance(walks := read_walks(read), NoMatch) or not _keeps_channels(read):
-        why = walks.why if isinstance(walks, NoMatch) else "its channels are mixed with other axes"
-        try_again(state, node, lower_pool, nodes, y, low, high, why)
-        return
-    op = "max" if "Max" in node.op_type else "mean"
-    taps = slides[0].taps * slides[1].taps
-    if op == "max" and (x.scale, x.zero_point, x.dtype) != (y.scale, y.zero_point, y.dtype):
-        graph.problem(
-            "BL0302", node, "changes the scale of what it selects", "quantise its output with its input's scale"
-        )
-        return
-    if op == "mean" and x.scale >= y.scale * (1 << MANTISSA_BITS):
-        state.too_fine(node)
-        return
-    pads = ints_attribute(node, "pads", [0, 0, 0, 0])
-    if op == "mean" and int_attribute(node, "count_include_pad", 0) and _reaches_out(slides, shape[2:], pads[2:]):
-        graph.problem(
-            "BL0302", node, "counts padding and reaches beyond it (ceil_mode)", "export it with explicit padding"
-        )
-        return
-    valid = op == "mean" and not whole and not int_attribute(node, "count_include_pad", 0)
-    counts = range(1, taps + 1) if valid else [taps]
-    scales = tuple(Scale(mantissa=m, shift=s) for m, s in (fixed_point(x.scale / y.scale / n) for n in counts))
-    outs = (slides[0].out, slides[1].out, x.shape[2])
-    padded = any(slide.pad_before for slide in slides) or _reaches_out(slides, shape[2:])
-    if valid and not padded:
-        valid, scales = False, scales[-1:]
-    stored = replace(y, shape=(outs[0], outs[1], shape[1]))
-    out = index_map.reshape(stored_view((1, shape[1], outs[0], outs[1]))[1], graph.shapes[node.output[0]])
-    assert isinstance(out, IndexMap), out
-    state.kernels.append(
-        Pool(
-            name=nodes[0],
-            nodes=nodes,
-            op=op,
-            x=x.name,
-            y=y.name,
-            read=read,
-            write=identity(stored.shape),
-            scales=() if op == "max" else scales,
-            divide_by_valid=valid,
-            low=low,
-            high=high,
-        )
-    )
-    state.finish(stored, out)
+    mantissas, shift = common_scale(node, factors, [reach(state.tensor(v)) for v in values], TERM_BITS - 1)
+    bias = int(np.clip(np.rint(math.ldexp(number / target.y.scale, shift)), -(2.0**TERM_BITS), 2.0**TERM_BITS))
+    add_elementwise(state, target, "sum", list(zip(values, mantissas, strict=True)), bias=bias, shift=shift)
 
 
-def over_image(state: Lowering, node: onnx.NodeProto) -> bool:
-    axes = ints_attribute(node, "axes", [])
-    if not axes and len(node.input) > 1 and node.input[1] in state.graph.initializers:
-        axes = [int(a) for a in state.graph.initializers[node.input[1]].reshape(-1)]
-    return sorted(a % 4 for a in axes) == [2, 3]
-
-
-def lower_softmax(
-    state: Lowering, node: onnx.NodeProto, nodes: tuple[str, ...], y: Tensor, low: int, high: int
-) -> None:
-    value = state.operand(node, 0)
-    if value is None:
+def lower_product(state: Lowering, node: onnx.NodeProto, target: Target) -> None:
+    """Mul of two tensors, or of a tensor and a number."""
+    a, b = _operands(state, node)
+    if isinstance(a, Scalar):
+        a, b = b, a
+    if isinstance(a, Scalar):
+        raise Unfit(node, "all of its operands are constants")
+    if isinstance(b, Scalar):
+        _scaled(state, node, target, a, b.real)
         return
-    x = state.tensors[value.tensor]
-    shape = value.view.shape
-    axis = int_attribute(node, "axis", -1) % len(shape)
-    same = index_map.reshape(identity(x.shape), shape)
-    if (
-        axis != len(shape) - 1
-        or (same != value.view and index_map.merge_digits(value.view) != same)
-        or shape[-1] != x.shape[2]
-    ):
-        if axis == len(shape) - 1 and len(shape) <= 3 and state.moved(node, 0):
-            lower_softmax(state, node, nodes, y, low, high)
-            return
-        state.graph.problem(
-            "BL0302", node, "does not run along the stored rows", "apply it to the last axis of [1, rows, classes]"
-        )
+    x, z = state.tensor(a), state.tensor(b)
+    both = reach(x) * reach(z)
+    (mantissa,), shift = common_scale(node, [x.scale * z.scale / target.y.scale], [both])
+    add_elementwise(state, target, "product", [(a, mantissa), (b, 0)], shift=shift)
+
+
+def _scaled(state: Lowering, node: onnx.NodeProto, target: Target, value: Value, factor: float) -> None:
+    """A tensor times a number, perhaps broadcast."""
+    if not math.isfinite(factor):
+        raise Unfit(node, "its factor is not finite")
+    if value.view.shape == target.shape:
+        rescale(state, node, target, value, factor)
         return
-    if y.scale < 2.0**-MOST_SOFTMAX_BITS:
-        state.too_fine(node)
+    x = state.tensor(value)
+    (mantissa,), shift = common_scale(node, [x.scale * factor / target.y.scale], [reach(x)])
+    add_elementwise(state, target, "sum", [(value, mantissa)], shift=shift)
+
+
+def lower_quotient(state: Lowering, node: onnx.NodeProto, target: Target) -> None:
+    a, b = _operands(state, node)
+    if isinstance(b, Scalar):
+        if isinstance(a, Scalar) or b.real == 0.0:
+            raise Unfit(node, "it divides a constant, or by 0")
+        _scaled(state, node, target, a, 1.0 / b.real)
         return
-    state.constants[f"{nodes[0]}.table"] = vector.softmax_table(x.scale)
-    factor = round(2.0**vector.SOFTMAX_FRACTION_BITS / y.scale)
-    state.kernels.append(
-        Softmax(
-            name=nodes[0],
-            nodes=nodes,
-            x=x.name,
-            y=y.name,
-            table=f"{nodes[0]}.table",
-            factor=factor,
-            fraction_bits=vector.SOFTMAX_FRACTION_BITS,
-        )
-    )
-    state.finish(replace(y, shape=x.shape), value.view)
+    if isinstance(a, Scalar):
+        a = state.scalar_tensor(a.real)
+    x, z = state.tensor(a), state.tensor(b)
+    factor = x.scale / z.scale / target.y.scale
+    wide = min(MANTISSA_BITS, QUOTIENT_BITS - reach(x).bit_length())
+    room = QUOTIENT_BITS - reach(z).bit_length()
+    if not 0 < factor < 2.0**wide:
+        raise Unfit(node, "its output scale is too far below that of its input", "quantise the model again")
+    mantissa, shift = fixed_point(factor, wide)
+    while shift > room:
+        mantissa, shift = (mantissa + 1) >> 1, shift - 1
+    add_elementwise(state, target, "quotient", [(a, mantissa), (b, 0)], shift=shift)
 
 
-def _keeps_channels(read: IndexMap) -> bool:
-    """Whether channel c of a pool's read map (its last dimension) is stored channel c, whatever the tap."""
-    taps, channels = read.shape[2:]
-    values = read_taps(read)
-    same = [(v.reshape(taps, channels) == v.reshape(taps, channels)[:, :1]).all() for v in (values.rows, values.cols)]
-    return bool(all(same) and (values.channels.reshape(taps, channels) == np.arange(channels)).all())
+def lower_extreme(state: Lowering, node: onnx.NodeProto, target: Target) -> None:
+    """Max and Min; a number becomes a limit of the result."""
+    largest = node.op_type == "Max"
+    low, high = target.low, target.high
+    values: list[Value] = []
+    for operand in _operands(state, node):
+        if isinstance(operand, Value):
+            values.append(operand)
+            continue
+        step = np.rint(np.clip(operand.real / target.y.scale, -(2.0**40), 2.0**40)) + target.y.zero_point
+        limit = int(np.clip(step, target.low, target.high))
+        low, high = (max(low, limit), high) if largest else (low, min(high, limit))
+    if not 1 <= len(values) <= 3:
+        raise Unfit(node, f"it compares {len(values)} tensors")
+    bounded = Target(y=target.y, nodes=target.nodes, shape=target.shape, low=low, high=max(low, high))
+    factors = [state.tensor(v).scale / target.y.scale for v in values]
+    mantissas, shift = common_scale(node, factors, [reach(state.tensor(v)) for v in values])
+    op: Operator = "largest" if largest else "smallest"
+    add_elementwise(state, bounded, op, list(zip(values, mantissas, strict=True)), shift=shift)
 
 
-def _reaches_out(slides: list[Window], sizes: tuple[int, ...], pads_after: Sequence[int] = (0, 0)) -> bool:
-    """Whether any window ends beyond the tensor and its padding."""
-    return any(
-        s.stride * (s.out - 1) + s.dilation * (s.taps - 1) - s.pad_before >= size + after
-        for s, size, after in zip(slides, sizes, pads_after, strict=True)
-    )
+def lower_prelu(state: Lowering, node: onnx.NodeProto, target: Target) -> None:
+    value, slope = state.dynamic(node, 0), state.operand(node, 1)
+    if isinstance(slope, Scalar):
+        slope = state.scalar_tensor(slope.real)
+    x, s = state.tensor(value), state.tensor(slope)
+    positive = x.scale / target.y.scale
+    factors, reaches = [positive, positive * s.scale], [reach(x), reach(x) * reach(s)]
+    mantissas, shift = common_scale(node, factors, reaches)
+    add_elementwise(state, target, "prelu", [(value, mantissas[0]), (slope, mantissas[1])], shift=shift)
+
+
+def lower_select(state: Lowering, node: onnx.NodeProto, target: Target) -> None:
+    """Where; numbers that the result cannot stand for are brought to its ends."""
+    condition = state.operand(node, 0)
+    if isinstance(condition, Scalar):
+        raise Unfit(node, "its condition is a constant")
+    low, high = target.reals()
+    branches: list[Value] = []
+    for place in (1, 2):
+        operand = state.operand(node, place)
+        if isinstance(operand, Scalar):
+            operand = state.scalar_tensor(float(np.clip(operand.real, low, high)))
+        branches.append(operand)
+    factors = [state.tensor(v).scale / target.y.scale for v in branches]
+    mantissas, shift = common_scale(node, factors, [reach(state.tensor(v)) for v in branches])
+    operands = [(condition, 0), (branches[0], mantissas[0]), (branches[1], mantissas[1])]
+    add_elementwise(state, target, "select", operands, shift=shift)
+
+
+def origin_of(node: onnx.NodeProto) -> tuple[str, ...]:
+    """The names that a kernel made for one node carries."""
+    return (name_of(node),)

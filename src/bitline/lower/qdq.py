@@ -11,13 +11,18 @@ import onnx
 from onnx import numpy_helper
 
 from bitline.core.diagnostics import Diagnostic, Refusal
+from bitline.graph.model import reads
 from bitline.ir.index_map import IndexMap
 from bitline.ir.kernels import Dtype
 
 Array = npt.NDArray[np.generic]
 Attributes = dict[str, int | float | str | list[int]]
 
-DTYPES: dict[np.dtype[np.generic], Dtype] = {np.dtype(np.uint8): "u8", np.dtype(np.int8): "s8"}
+DTYPES: dict[np.dtype[np.generic], Dtype] = {
+    np.dtype(np.uint8): "u8",
+    np.dtype(np.int8): "s8",
+    np.dtype(np.int16): "s16",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +53,8 @@ class QdqGraph:
     initializers: dict[str, Array]
     producer: dict[str, onnx.NodeProto]
     uses: dict[str, int]
+    readers: dict[str, list[onnx.NodeProto]]
+    types: dict[str, int]
     problems: list[Diagnostic] = field(default_factory=list[Diagnostic])
 
     def problem(self, code: str, node: onnx.NodeProto, message: str, way_out: str) -> None:
@@ -77,7 +84,11 @@ class QdqGraph:
         )
 
     def parameters(self, node: onnx.NodeProto) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-        """(scale, zero point) of a QuantizeLinear or DequantizeLinear, each at least 1-D."""
+        """(scale, zero point) of a QuantizeLinear or DequantizeLinear, each at least 1-D; they must be constants."""
+        for name in node.input[1:]:
+            if name and name not in self.initializers:
+                self.problem("BL0304", node, f"has {name!r}, no constant, as scale or zero point", "fix the scales")
+                self.raise_problems()
         scale = np.atleast_1d(self.initializers[node.input[1]]).astype(np.float64)
         has_zero = len(node.input) > 2 and node.input[2] != ""
         zero = np.atleast_1d(self.initializers[node.input[2]]) if has_zero else np.zeros(1, np.uint8)
@@ -90,9 +101,12 @@ class QdqGraph:
 
     def convolved(self, name: str) -> bool:
         """Whether a Conv reads the quantised tensor `name`."""
-        nodes = self.proto.graph.node
-        real = {n.output[0] for n in nodes if n.op_type == "DequantizeLinear" and n.input[0] == name}
-        return any(n.op_type == "Conv" and n.input[0] in real for n in nodes)
+        return any(
+            reader.op_type == "Conv" and reader.input[0] == real.output[0]
+            for real in self.readers.get(name, [])
+            if real.op_type == "DequantizeLinear"
+            for reader in self.readers.get(real.output[0], [])
+        )
 
 
 def attributes(node: onnx.NodeProto) -> Attributes:
@@ -129,20 +143,35 @@ def read_qdq(proto: onnx.ModelProto, name: str) -> QdqGraph:
     """Look-ups over a checked model with static shapes."""
     graph = proto.graph
     shapes: dict[str, tuple[int, ...]] = {}
+    types = {t.name: t.data_type for t in graph.initializer}
     for info in [*graph.input, *graph.output, *graph.value_info]:
+        types[info.name] = info.type.tensor_type.elem_type
         shapes[info.name] = tuple(dim.dim_value for dim in info.type.tensor_type.shape.dim)
     initializers = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
     shapes |= {key: value.shape for key, value in initializers.items()}
     uses: dict[str, int] = {}
     for used in _used(graph):
         uses[used] = uses.get(used, 0) + 1
-    producer = {output: node for node in graph.node for output in node.output}
-    return QdqGraph(proto=proto, name=name, shapes=shapes, initializers=initializers, producer=producer, uses=uses)
+    producer = {output: node for node in graph.node for output in node.output if output}
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in graph.node:
+        for used in dict.fromkeys(reads(node)):
+            readers.setdefault(used, []).append(node)
+    return QdqGraph(
+        proto=proto,
+        name=name,
+        shapes=shapes,
+        initializers=initializers,
+        producer=producer,
+        uses=uses,
+        readers=readers,
+        types=types,
+    )
 
 
 def _used(graph: onnx.GraphProto) -> Iterator[str]:
     for node in graph.node:
-        yield from node.input
+        yield from reads(node)
     for output in graph.output:
         yield output.name
 

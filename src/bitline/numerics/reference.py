@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -9,13 +10,30 @@ import numpy as np
 import numpy.typing as npt
 
 from bitline.ir.index_map import IndexMap
-from bitline.ir.kernels import LIMITS, Add, Constants, Kernel, MatMul, Move, Network, Pool, Softmax, Table, Tensor
-from bitline.numerics import vector
+from bitline.ir.kernels import (
+    LIMITS,
+    BatchMatMul,
+    Constants,
+    Elementwise,
+    Host,
+    Kernel,
+    Lookup,
+    MatMul,
+    Move,
+    Network,
+    Norm,
+    Pool,
+    Softmax,
+    Tensor,
+)
+from bitline.numerics import elementwise, norm, vector
 from bitline.numerics.arrays import array_product, encode_cells
 from bitline.numerics.rounding import wrap32
 
 Ints = npt.NDArray[np.int64]
-Values = dict[str, Ints]
+Values = dict[str, npt.NDArray[np.generic]]
+RunHost = Callable[[Host, Sequence[npt.NDArray[np.generic]]], Sequence[npt.NDArray[np.generic]]]
+"""Runs a host kernel: stored inputs to stored outputs, in the types of their tensors."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,9 +45,9 @@ class Evaluated:
     clipped: int
 
 
-def gather(values: Ints, indices: Ints, padding: int) -> Ints:
-    """Stored values at flat `indices`; -1 reads `padding`."""
-    return np.where(indices < 0, padding, values.reshape(-1)[indices])
+def gather(values: npt.NDArray[np.generic], indices: Ints, padding: int) -> Ints:
+    """Stored values at flat `indices` as integers; -1 reads `padding`."""
+    return np.where(indices < 0, padding, values.reshape(-1)[indices].astype(np.int64))
 
 
 def column_sums(matrix: npt.NDArray[np.generic]) -> Ints:
@@ -85,48 +103,145 @@ def _pool(kernel: Pool, x: Tensor, y: Tensor, values: Values) -> Ints:
     return scatter(kernel.write, result, y)
 
 
-def evaluate_kernel(kernel: Kernel, network: Network, values: Values, constants: Constants) -> tuple[Ints, int, int]:
-    """(stored output, converter readings, clipped ones) of one kernel, its inputs taken from `values`."""
+def elementwise_result(kernel: Elementwise, network: Network, values: Values, constants: Constants) -> Ints:
+    """Every element of an `Elementwise`, in the order of its logical index."""
     y = network.tensor(kernel.y)
+    zeros = [network.tensor(read.x).zero_point for read in kernel.reads]
+    raw = [gather(values[read.x], read.map.evaluate(), zero) for read, zero in zip(kernel.reads, zeros, strict=True)]
+    n = [x - zero for x, zero in zip(raw, zeros, strict=True)]
+    m = [read.mantissa for read in kernel.reads]
+    match kernel.op:
+        case "sum":
+            result = elementwise.weighted_sum(n, m, kernel.bias, kernel.shift)
+        case "product":
+            result = elementwise.product(n[0], n[1], m[0], kernel.shift)
+        case "quotient":
+            result = elementwise.quotient(n[0], n[1], m[0], kernel.shift)
+        case "largest" | "smallest":
+            result = elementwise.extreme(n, m, kernel.shift, largest=kernel.op == "largest")
+        case "prelu":
+            result = elementwise.prelu(n[0], n[1], m, kernel.shift)
+        case "select":
+            result = elementwise.select(raw[0], n[1], n[2], m, kernel.shift)
+        case "equal":
+            return (raw[0] == raw[1]).astype(np.int64)
+        case "modulo":
+            return elementwise.modulo(raw[0], raw[1])
+        case "table":
+            smallest = LIMITS[network.tensor(kernel.reads[0].x).dtype][0]
+            return vector.look_up(raw[0], constants[kernel.table].astype(np.int64), smallest)
+        case "curve":
+            result = elementwise.curve(raw[0], constants[kernel.table].astype(np.int64))
+        case _:
+            assert_never(kernel.op)
+    return np.clip(result + y.zero_point, kernel.low, kernel.high)
+
+
+def _lookup(kernel: Lookup, values: Values, constants: Constants) -> Ints:
+    table = constants[kernel.table].astype(np.int64)
+    index = gather(values[kernel.x], kernel.read.evaluate(), 0)
+    wrapped = np.where(index < 0, index + len(table), index)
+    return table[np.clip(wrapped, 0, len(table) - 1)]
+
+
+def _move(kernel: Move, network: Network, values: Values, turn: int) -> Ints:
+    held = values.get(kernel.y)
+    fills = held is not None and any(part.write_step for part in kernel.parts)
+    stored = held.astype(np.int64) if held is not None and fills else np.zeros(network.tensor(kernel.y).shape, np.int64)
+    flat = stored.reshape(-1)
+    for part in kernel.parts:
+        zero = network.tensor(part.x).zero_point
+        source, target = part.read.evaluate(), part.write.evaluate() + turn * part.write_step
+        source = np.where(source < 0, source, source + turn * part.read_step)
+        flat[target.reshape(-1)] = gather(values[part.x], source, zero).reshape(-1)
+    return stored
+
+
+def _batch_matmul(kernel: BatchMatMul, network: Network, values: Values) -> Ints:
+    zeros = [network.tensor(read.x).zero_point for read in (kernel.a, kernel.b)]
+    a, b = (
+        gather(values[read.x], read.map.evaluate(), zero) - zero
+        for read, zero in zip((kernel.a, kernel.b), zeros, strict=True)
+    )
+    zero_y = network.tensor(kernel.y).zero_point
+    return vector.matmul(a, b, kernel.a.mantissa, kernel.shift, zero_y, kernel.low, kernel.high)
+
+
+def no_host(kernel: Host, inputs: Sequence[npt.NDArray[np.generic]]) -> Sequence[npt.NDArray[np.generic]]:
+    """For networks without host kernels."""
+    raise AssertionError(f"{kernel.name} needs a host, {len(inputs)} inputs wait")
+
+
+def evaluate_kernel(
+    kernel: Kernel,
+    network: Network,
+    values: Values,
+    constants: Constants,
+    run_host: RunHost = no_host,
+    turn: int = 0,
+) -> tuple[Values, int, int]:
+    """(stored outputs by name, converter readings, clipped ones) of one kernel in pass `turn` of its repetition, its
+    inputs taken from `values`."""
+    readings = clipped = 0
+    if isinstance(kernel, Host):
+        made = run_host(kernel, [values[name] for name in kernel.xs])
+        return dict(zip(kernel.ys, made, strict=True)), 0, 0
+    y = network.tensor(kernel.y)
+    low, high = LIMITS[y.dtype]
     match kernel:
         case MatMul():
-            return _matmul(kernel, network.tensor(kernel.x), y, values, constants)
+            result, readings, clipped = _matmul(kernel, network.tensor(kernel.x), y, values, constants)
         case Pool():
-            return _pool(kernel, network.tensor(kernel.x), y, values), 0, 0
-        case Add():
-            a, b = network.tensor(kernel.a), network.tensor(kernel.b)
-            summed = vector.add(
-                values[kernel.a] - a.zero_point,
-                values[kernel.b] - b.zero_point,
-                kernel.mantissa_a,
-                kernel.mantissa_b,
-                kernel.shift,
-                y.zero_point,
-                kernel.low,
-                kernel.high,
-            )
-            return summed, 0, 0
-        case Table():
-            smallest = LIMITS[network.tensor(kernel.x).dtype][0]
-            return vector.look_up(values[kernel.x], constants[kernel.table].astype(np.int64), smallest), 0, 0
+            result = _pool(kernel, network.tensor(kernel.x), y, values)
+        case Elementwise():
+            result = scatter(kernel.write, elementwise_result(kernel, network, values, constants), y)
         case Softmax():
             table = constants[kernel.table].astype(np.int64)
-            low, high = LIMITS[y.dtype]
-            x = values[kernel.x]
-            return vector.softmax(x, table, kernel.factor, kernel.fraction_bits, y.zero_point, low, high), 0, 0
+            x = gather(values[kernel.x], kernel.read.evaluate(), 0)
+            rows = vector.softmax(x, table, kernel.factor, kernel.fraction_bits, y.zero_point, low, high)
+            result = scatter(kernel.write, rows, y)
+        case Norm():
+            table = constants[kernel.table].astype(np.int64)
+            x = gather(values[kernel.x], kernel.read.evaluate(), 0)
+            rows = norm.layer_norm(x, table, kernel.epsilon, kernel.shift, y.zero_point, kernel.low, kernel.high)
+            result = scatter(kernel.write, rows, y)
+        case BatchMatMul():
+            result = scatter(kernel.write, _batch_matmul(kernel, network, values), y)
+        case Lookup():
+            result = scatter(kernel.write, _lookup(kernel, values, constants), y)
         case Move():
-            x = network.tensor(kernel.x)
-            return gather(values[kernel.x], kernel.read.evaluate(), x.zero_point).reshape(y.shape), 0, 0
+            result = _move(kernel, network, values, turn)
         case _:
             assert_never(kernel)
+    return {kernel.y: result}, readings, clipped
 
 
-def evaluate(network: Network, constants: Constants, inputs: Values) -> Evaluated:
+def execution_order(network: Network) -> Iterator[tuple[int, int]]:
+    """(kernel, pass) of everything that one inference runs."""
+    number = 0
+    while number < len(network.kernels):
+        repeat = network.repeat_of(number)
+        if repeat is None:
+            yield number, 0
+            number += 1
+            continue
+        for turn in range(repeat.count):
+            yield from ((inner, turn) for inner in range(repeat.first, repeat.last + 1))
+        number = repeat.last + 1
+
+
+def constant_tensors(network: Network, constants: Constants) -> Values:
+    """Stored tensors that never change."""
+    return {t.name: constants[t.constant].astype(np.int64).reshape(t.shape) for t in network.tensors if t.constant}
+
+
+def evaluate(network: Network, constants: Constants, inputs: Values, run_host: RunHost = no_host) -> Evaluated:
     """All stored tensors of the network for one sample; `inputs` maps stored input tensors to integers of their
     shape."""
-    values = dict(inputs)
+    values = {**constant_tensors(network, constants), **inputs}
     conversions = clipped = 0
-    for kernel in network.kernels:
-        values[kernel.y], made, over = evaluate_kernel(kernel, network, values, constants)
-        conversions, clipped = conversions + made, clipped + over
+    for number, turn in execution_order(network):
+        made, readings, over = evaluate_kernel(network.kernels[number], network, values, constants, run_host, turn)
+        values |= made
+        conversions, clipped = conversions + readings, clipped + over
     return Evaluated(values=values, conversions=conversions, clipped=clipped)

@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from bitline.core.diagnostics import Diagnostic
 from bitline.engines.ort import Session, expose
-from bitline.ir.kernels import MatMul, Move, inputs_of
-from bitline.numerics.reference import evaluate, evaluate_kernel
+from bitline.ir.kernels import NUMPY, MatMul, inputs_of, outputs_of
+from bitline.numerics.reference import constant_tensors, evaluate, evaluate_kernel, execution_order
 from bitline.numerics.stored import from_bytes, from_stored, to_bytes
 from bitline.pipeline.contents import Contents, run_golden
 from bitline.sim.runner import Runner
@@ -23,7 +23,6 @@ from bitline.verify.residency import Geometry, verify_residency
 from bitline.verify.schedule import verify_schedule
 
 Array = npt.NDArray[np.generic]
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +63,11 @@ def structural_checks(contents: Contents) -> tuple[Check, ...]:
     )
     cells = contents.files["arrays.bin"]
     placed = verify_residency(network, contents.constants, contents.blocks, cells, geometry)
-    sizes = {"shared": chip.memory.shared_bytes.value, "dram": chip.memory.dram_bytes.value}
+    sizes = {
+        "shared": chip.memory.shared_bytes.value,
+        "dram": chip.memory.dram_bytes.value,
+        "tables": len(contents.files["tables.bin"]),
+    }
     scheduled = verify_schedule(network, contents.schedule, sizes, chip.cores.value)
     proof = verify_program(contents.files["program.bin"])
     parts = Parts(
@@ -95,17 +98,17 @@ def structural_checks(contents: Contents) -> tuple[Check, ...]:
 def exactness(contents: Contents, runner: Runner, inputs: Mapping[str, Array]) -> Exactness:
     """Simulator against reference and golden on stored inputs [samples, H, W, C]."""
     network = contents.network
-    ran = runner.run({name: to_bytes(values) for name, values in inputs.items()})
+    ran = runner.run({name: to_bytes(values, network.tensor(name)) for name, values in inputs.items()})
     simulated = {name: from_bytes(data, network.tensor(name)) for name, data in ran.outputs.items()}
     count = len(next(iter(inputs.values())))
-    expected: dict[str, list[Ints]] = {name: [] for name in simulated}
+    expected: dict[str, list[Array]] = {name: [] for name in simulated}
     clipped = conversions = 0
     for sample in range(count):
-        result = evaluate(network, contents.constants, {n: v[sample].astype(np.int64) for n, v in inputs.items()})
+        result = evaluate(network, contents.constants, {n: v[sample] for n, v in inputs.items()}, contents.host.run)
         clipped, conversions = clipped + result.clipped, conversions + result.conversions
         for name, values in expected.items():
             values.append(result.values[name])
-    typed = {n: v.astype(np.uint8 if network.tensor(n).dtype == "u8" else np.int8) for n, v in inputs.items()}
+    typed = {n: v.astype(NUMPY[network.tensor(n).dtype]) for n, v in inputs.items()}
     golden = run_golden(contents.files["golden.onnx"], typed) if network.kernels else {}
     return Exactness(
         samples=count,
@@ -139,28 +142,32 @@ def against_model(contents: Contents, inputs: Mapping[str, Array]) -> Check:
     if not all(k.math.lossless for k in network.kernels if isinstance(k, MatMul)):
         return Check(name=name, saw="skipped: converters clip, model.onnx does not", errors=())
     ports = [port for port in network.ports if port.direction == "input"]
-    feeds = {port.name: from_stored(inputs[port.tensor], port, network.tensor(port.tensor)) for port in ports}
+    feeds = {
+        port.name: from_stored(inputs[port.tensor], port, network.tensor(port.tensor)).reshape(port.shape)
+        for port in ports
+    }
     agreement = teacher_forced(contents, feeds)
     saw = f"{agreement.values:,} values, {100 * agreement.equal_share:.3f} % equal, the others one step off"
     return Check(name=name, saw=saw, errors=must_be_near("model.onnx", agreement))
 
 
-def qdq_tensors(contents: Contents, feeds: Mapping[str, Array], *, optimise: bool) -> dict[str, Ints]:
+def qdq_tensors(contents: Contents, feeds: Mapping[str, Array], *, optimise: bool) -> dict[str, Array]:
     """ONNX Runtime's own integers of every stored tensor for one sample, in stored form."""
     network = contents.network
     names = [t.onnx for t in network.tensors if t.onnx]
     model = expose(contents.qdq, names)
     values = Session(model, optimise=optimise, place="model.onnx").run(dict(feeds), names)
-    found: dict[str, Ints] = {}
+    found: dict[str, Array] = dict(constant_tensors(network, contents.constants))
     for tensor in network.tensors:
         if not tensor.onnx:
             continue
-        stored = np.zeros(int(np.prod(tensor.shape)), np.int64)
-        stored[tensor.view.evaluate().reshape(-1)] = values[tensor.onnx].astype(np.int64).reshape(-1)
+        stored = np.zeros(int(np.prod(tensor.shape)), np.float32 if tensor.dtype == "f32" else np.int64)
+        stored[tensor.view.evaluate().reshape(-1)] = values[tensor.onnx].reshape(-1).astype(stored.dtype)
         found[tensor.name] = stored.reshape(tensor.shape)
-    for kernel in network.kernels:  # copies that no ONNX tensor stands for
-        if isinstance(kernel, Move):
-            found[kernel.y] = evaluate_kernel(kernel, network, found, contents.constants)[0]
+    for number, turn in execution_order(network):  # copies, parts and passes that no ONNX tensor stands for
+        kernel = network.kernels[number]
+        if network.repeat_of(number) or any(name not in found for name in outputs_of(kernel)):
+            found |= evaluate_kernel(kernel, network, found, contents.constants, contents.host.run, turn)[0]
     return found
 
 
@@ -168,14 +175,17 @@ def teacher_forced(contents: Contents, feeds: Mapping[str, Array]) -> Agreement:
     """Every kernel of the reference fed ONNX Runtime's own integers (optimisation off), against its integers."""
     network = contents.network
     values = qdq_tensors(contents, feeds, optimise=False)
-    got: dict[str, Ints] = {}
-    for kernel in network.kernels:
+    got: dict[str, Array] = {}
+    carried = {name for repeat in network.repeats for name in repeat.carried}
+    for number, kernel in enumerate(network.kernels):
+        if network.repeat_of(number) or carried.intersection(outputs_of(kernel)):
+            continue  # its tensors are no tensors of the model, but of the body of a Scan
         fed = {name: values[name] for name in inputs_of(kernel)}
-        got[kernel.y] = evaluate_kernel(kernel, network, fed, contents.constants)[0]
+        got |= evaluate_kernel(kernel, network, fed, contents.constants, contents.host.run)[0]
     return compare(got, values) if got else Agreement(values=0, equal=0, within_one=0, largest_difference=0)
 
 
-def all_tensors(contents: Contents, inputs: Mapping[str, Array]) -> dict[str, Ints]:
+def all_tensors(contents: Contents, inputs: Mapping[str, Array]) -> dict[str, Array]:
     """Every stored tensor of one sample by the reference, which the simulator equals at the outputs."""
-    result = evaluate(contents.network, contents.constants, {n: v.astype(np.int64) for n, v in inputs.items()})
+    result = evaluate(contents.network, contents.constants, dict(inputs), contents.host.run)
     return {tensor.name: result.values[tensor.name] for tensor in contents.network.tensors}

@@ -80,7 +80,10 @@ def quantise(model: Model, samples: Mapping[str, Array] | None, options: QuantOp
 
 
 def evaluate_unary(
-    node: onnx.NodeProto, values: npt.NDArray[np.float32], initializers: Mapping[str, onnx.TensorProto]
+    node: onnx.NodeProto,
+    values: npt.NDArray[np.float32],
+    initializers: Mapping[str, onnx.TensorProto],
+    opsets: Sequence[onnx.OperatorSetIdProto],
 ) -> npt.NDArray[np.float32]:
     """One operator of one tensor on a vector, by ONNX Runtime."""
     (name,) = [i for i in node.input if i and i not in initializers]
@@ -88,9 +91,7 @@ def evaluate_unary(
     out = helper.make_tensor_value_info(node.output[0], onnx.TensorProto.FLOAT, None)
     used = [initializers[i] for i in node.input if i in initializers]
     graph = helper.make_graph([node], "unary", [info], [out], used)
-    model = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
-    )
+    model = helper.make_model(graph, opset_imports=list(opsets))
     model.ir_version = 8
     result = Session(model, optimise=False, place=node.name).run({name: values})
     return result[node.output[0]]
@@ -104,7 +105,7 @@ def to_kernels(model: Model, chip: Chip) -> Lowered:
         return array_math(chip, rows=rows, cols=cols, groups=groups, signed_input=signed)
 
     def unary(node: onnx.NodeProto, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        return evaluate_unary(node, values, initializers)
+        return evaluate_unary(node, values, initializers, model.proto.opset_import)
 
     return lower(model.proto, model.path.name, make_math=make_math, unary=unary)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,19 +17,23 @@ import onnx
 from bitline import package
 from bitline.core.canonical import dumps, from_json, to_json
 from bitline.core.diagnostics import refuse
+from bitline.core.escape import printable
 from bitline.core.version import __version__
+from bitline.engines.protobuf import serialised
 from bitline.graph.macs import model_macs
-from bitline.ir.kernels import ArrayMath, Constants, MatMul, Network
+from bitline.ir.kernels import LIMITS, NUMPY, ArrayMath, Constants, Lookup, MatMul, Network
 from bitline.ir.loops import nest_text
 from bitline.ir.program import Program
 from bitline.ir.residency import BlockResidency, TensorResidency
 from bitline.ir.schedule import Schedule
 from bitline.isa import binary, text
+from bitline.pipeline.hosts import HostKernels
 from bitline.report.csv import placement_csv
 from bitline.report.facts import Facts
 from bitline.report.figures import Json, block_rows, compile_figures
 from bitline.report.html.page import render
 from bitline.report.trace import trace_json
+from bitline.target.limits import limits
 from bitline.target.schema import Chip
 
 if TYPE_CHECKING:
@@ -62,20 +67,36 @@ class ArrayMaths:
 
 
 def npz_bytes(arrays: Mapping[str, Array]) -> bytes:
-    """An .npz archive; numpy stamps its members with a fixed date."""
+    """An .npz archive with a fixed date.
+
+    Not by `numpy.savez`, which takes tensors called `file` or `allow_pickle` for its own arguments.
+    """
     out = io.BytesIO()
-    np.savez_compressed(out, **dict(sorted(arrays.items())))  # pyright: ignore[reportArgumentType]
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, values in sorted(arrays.items()):
+            member = io.BytesIO()
+            np.lib.format.write_array(member, np.asanyarray(values), allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), member.getvalue(), zipfile.ZIP_DEFLATED)
     return out.getvalue()
 
 
-def golden_samples(network: Network) -> dict[str, Array]:
-    """Seeded stored inputs [samples, H, W, C], uniform over all integers: `input:<tensor>`."""
+def golden_samples(network: Network, constants: Constants) -> dict[str, Array]:
+    """Seeded stored inputs [samples, H, W, C]: quantised ones uniform over all integers, row numbers below the table
+    that they index, other integers and truth values 0 or 1, floats standard normal."""
+    rows = {k.x: len(constants[k.table]) for k in network.kernels if isinstance(k, Lookup)}
+    truths = {p.tensor for p in network.ports if p.dtype == "bool"}
     rng = np.random.Generator(np.random.Philox(GOLDEN_SEED))
     found: dict[str, Array] = {}
     for name in dict.fromkeys(p.tensor for p in network.ports if p.direction == "input"):
         tensor = network.tensor(name)
-        raw = rng.integers(0, 256, (GOLDEN_SAMPLES, *tensor.shape)).astype(np.uint8)
-        found[name] = raw if tensor.dtype == "u8" else raw.view(np.int8)
+        shape = (GOLDEN_SAMPLES, *tensor.shape)
+        if tensor.dtype == "f32":
+            found[name] = rng.standard_normal(shape).astype(np.float32)
+            continue
+        low, high = LIMITS[tensor.dtype] if tensor.dtype in ("u8", "s8", "s16") else (0, rows.get(name, 2) - 1)
+        if tensor.dtype == "u8" and tensor.scale == 1.0 and name in truths:
+            high = 1
+        found[name] = rng.integers(low, high + 1, shape).astype(NUMPY[tensor.dtype])
     return found
 
 
@@ -118,6 +139,16 @@ def facts_of(model: str, chip: Chip, figures: Mapping[str, Json]) -> Facts:
     updates = f"{number('array_writes'):,.0f} per inference"
     if f["resident"]:
         updates = "none: weights stay in the arrays"
+    wear = "no cell is written during inference"
+    if number("writes_per_cell_max"):
+        lasts = (
+            f"; lasts {number('lifetime_inferences'):,.0f} inferences" if f["lifetime_inferences"] is not None else ""
+        )
+        wear = f"{number('writes_per_cell_max'):,.0f} writes per inference of the worst cell{lasts}"
+    found = limits(chip)
+    keys = ", ".join(limit.partition(":")[0] for limit in found)
+    told = f"stated by the target, not done by programs: {'; '.join(found)}"
+    stated = (("not carried out", keys, told),) if found else ()
     return Facts(
         title=f"{model} on {chip.name}",
         model=model,
@@ -136,6 +167,7 @@ def facts_of(model: str, chip: Chip, figures: Mapping[str, Json]) -> Facts:
                 "weights over cells of the arrays that hold them, over all loads",
             ),
             ("weight writes", updates, "blocks written into arrays"),
+            ("wear", wear, "writes of the cell written most often; inferences until array.endurance_writes"),
             (
                 "instructions",
                 f"{number('instructions_static'):,.0f} static, {number('instructions_executed'):,.0f} executed",
@@ -148,6 +180,7 @@ def facts_of(model: str, chip: Chip, figures: Mapping[str, Json]) -> Facts:
                 f"{number('dram_bytes') / 1e3:,.1f} kB",
                 "bytes of tensors and weights moved to and from DRAM",
             ),
+            *stated,
         ),
     )
 
@@ -162,8 +195,8 @@ def package_contents(compiled: Compiled, options: Mapping[str, str]) -> tuple[pa
     macs = model_macs(compiled.quantised.model)
     figures = compile_figures(network, schedule, planned.blocks, built.program, compiled.trace, chip, macs)
     table: dict[str, Json] = {"blocks": block_rows(network, planned.blocks, chip.array.per_core.value)}
-    inputs = golden_samples(network)
-    golden = compiled.golden.SerializeToString(deterministic=True)
+    inputs = golden_samples(network, compiled.lowered.constants)
+    golden = serialised(compiled.golden, place="golden.onnx")
     outputs = run_golden(golden, inputs)
     arrays = {f"input:{k}": v for k, v in inputs.items()} | {f"output:{k}": v for k, v in outputs.items()}
     page = render(
@@ -183,10 +216,11 @@ def package_contents(compiled: Compiled, options: Mapping[str, str]) -> tuple[pa
         "golden.onnx": golden,
         "kernels.json": to_json(network).encode(),
         "loops.txt": "\n\n".join(
-            f"# {k.name} ({k.kind})\n{nest_text(nest)}" for k, nest in zip(network.kernels, built.nests, strict=True)
+            f"# {printable(k.name)} ({k.kind})\n{nest_text(nest)}"
+            for k, nest in zip(network.kernels, built.nests, strict=True)
         ).encode(),
         "memory.json": to_json(Memory(tensors=schedule.tensors, memory_bytes=schedule.memory_bytes)).encode(),
-        "model.onnx": compiled.quantised.model.proto.SerializeToString(deterministic=True),
+        "model.onnx": serialised(compiled.quantised.model.proto, place=compiled.quantised.model.place()),
         "placement.csv": placement_csv(planned.blocks, network).encode(),
         "placement.json": to_json(Placement(blocks=planned.blocks)).encode(),
         "program.asm": text.disassemble(built.program).encode(),
@@ -194,6 +228,7 @@ def package_contents(compiled: Compiled, options: Mapping[str, str]) -> tuple[pa
         "provenance.json": provenance(network, built.program).encode(),
         "report.html": page.encode(),
         "schedule.json": to_json(schedule).encode(),
+        "tables.bin": built.constants["tables"],
         "summary.json": dumps(figures | table).encode(),
         "target.json": to_json(chip).encode(),
         "trace.json": trace_json(compiled.trace, network).encode(),
@@ -261,7 +296,16 @@ class Contents:
     @cached_property
     def memories(self) -> dict[str, bytes]:
         """Contents of the constant memories."""
-        return {"weights": self.files["arrays.bin"], "const": self.files["constants.bin"]}
+        return {
+            "weights": self.files["arrays.bin"],
+            "const": self.files["constants.bin"],
+            "tables": self.files["tables.bin"],
+        }
+
+    @cached_property
+    def host(self) -> HostKernels:
+        """The subgraphs that ONNX Runtime runs."""
+        return HostKernels(self.network, self.constants)
 
     @cached_property
     def figures(self) -> dict[str, Json]:
@@ -284,7 +328,7 @@ class Contents:
     @cached_property
     def golden(self) -> dict[str, Array]:
         """`input:<tensor>` and `output:<tensor>`."""
-        from bitline.quant.calibration import UNREADABLE
+        from bitline.data.arrays import UNREADABLE
 
         try:
             with np.load(io.BytesIO(self.files["golden.npz"]), allow_pickle=False) as archive:

@@ -3,107 +3,116 @@
     y = Relu(Conv(x, w, b)); z = MaxPool(y)   -->   Step("Conv", activation="Relu", output=y), Step("MaxPool", output=z)
 
 Between a step's nodes nothing is rounded; every step's output is. A step that only moves or selects values keeps the
-scale and zero point of its input, so that it costs no rounding either.
+scale and zero point of its input, so that it costs no rounding either. Every other node stays in float.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from typing import Final
 
 import onnx
 
-from bitline.core.diagnostics import Diagnostic, Refusal
 from bitline.graph.model import Model, Wiring, attribute
-
-
-class Kind(Enum):
-    MATMUL = "matmul"  # stationary weights: Conv, Gemm, MatMul
-    ADD = "add"
-    AVERAGE = "average"
-    MOVE = "move"  # output values are input values, or 0
-    SOFTMAX = "softmax"
-    UNARY = "unary"
-
-
-KINDS: Final[dict[str, Kind]] = (
-    dict.fromkeys(("Conv", "Gemm", "MatMul"), Kind.MATMUL)
-    | {"Add": Kind.ADD, "Softmax": Kind.SOFTMAX}
-    | dict.fromkeys(("AveragePool", "GlobalAveragePool", "ReduceMean"), Kind.AVERAGE)
-    | dict.fromkeys(
-        ("MaxPool", "Reshape", "Flatten", "Transpose", "Pad", "Squeeze", "Unsqueeze", "Identity", "Slice"), Kind.MOVE
-    )
-    | dict.fromkeys(("Relu", "Clip", "LeakyRelu", "ThresholdedRelu", "Abs", "Neg", "Sign"), Kind.UNARY)
-    | dict.fromkeys(("Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Softplus", "Softsign"), Kind.UNARY)
-    | dict.fromkeys(("Elu", "Selu", "Celu", "Gelu", "Mish", "Erf", "Exp", "Log", "Sqrt"), Kind.UNARY)
-    | dict.fromkeys(("Reciprocal", "Sin", "Cos", "Floor", "Ceil", "Round"), Kind.UNARY)
-)
+from bitline.quant.kinds import FLOAT, Kind, classify, values_of
 
 FUSED: Final = ("Relu", "Clip")
+FUSES: Final = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Add")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One step. `activation` is the name of the fused Relu or Clip, `inputs` the activations read, or both addends."""
+    """One step. `inputs` are the activations it reads, `constants` those of its operands that are constant.
+
+    `activation` is the name of the fused Relu or Clip. `weight_axis` counts output channels; None: one scale for all.
+    """
 
     node: str
+    op_type: str
     kind: Kind
     inputs: tuple[str, ...]
-    output: str
+    outputs: tuple[str, ...]
+    constants: tuple[str, ...] = ()
     activation: str = ""
     weight: str = ""
-    weight_axis: int = 0
+    weight_axis: int | None = 0
     bias: str = ""
 
+    @property
+    def output(self) -> str:
+        return self.outputs[0]
 
-def plan_steps(model: Model) -> tuple[Step, ...]:
-    """The steps in graph order. Raises `Refusal` (BL0301, BL0302) with every node that cannot be quantised.
 
-    Nodes are told apart by their names, which must be unique (`name_nodes`).
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Left:
+    """A node that stays in float, and why."""
+
+    node: str
+    op_type: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Steps in graph order. `left` names the nodes with float32 operands or results that stay in float.
+
+    `owner` gives, for every quantised activation, the tensor whose grid it uses: itself, or what a moving step moves.
     """
+
+    steps: tuple[Step, ...]
+    left: tuple[Left, ...]
+    owner: Mapping[str, str]
+
+
+def plan_steps(model: Model, leave: Mapping[str, str] = {}) -> Plan:
+    """The plan for a model whose nodes have unique names (`name_nodes`). `leave`: nodes kept in float, and why."""
     wiring = Wiring(model.proto.graph)
-    found: list[Diagnostic] = []
     steps: list[Step] = []
+    left: list[Left] = []
     fused: set[str] = set()
     for node in model.proto.graph.node:
         if node.name in fused:
             continue
-        kind = KINDS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
-        if kind is None:
-            found.append(
-                Diagnostic(
-                    code="BL0301",
-                    message=f"cannot quantise operator {node.op_type!r}",
-                    place=model.place(node.name),
-                    help="quantise the model with another tool and give its QDQ form, or take the operator out",
-                )
-            )
+        verdict = leave.get(node.name) or classify(node, wiring)
+        if isinstance(verdict, str):
+            left.append(Left(node=node.name, op_type=node.op_type, why=verdict))
             continue
-        why = _form(node, kind, wiring)
-        if why:
-            help_text = "simplify the model first, or export this node in the plain form"
-            message = f"cannot quantise this {node.op_type}: {why}"
-            found.append(Diagnostic(code="BL0302", message=message, place=model.place(node.name), help=help_text))
-            continue
-        follower = wiring.only_reader(node.output[0]) if kind in (Kind.MATMUL, Kind.ADD) else None
-        if follower is not None and (follower.op_type not in FUSED or _form(follower, Kind.UNARY, wiring)):
+        follower = wiring.only_reader(node.output[0]) if node.op_type in FUSES else None
+        if follower is not None and (follower.op_type not in FUSED or classify(follower, wiring) is not Kind.UNARY):
+            follower = None
+        if follower is not None and follower.name in leave:
             follower = None
         if follower is not None:
             fused.add(follower.name)
-        steps.append(_step(node, kind, follower, wiring))
-    if found:
-        raise Refusal(found)
-    return tuple(steps)
+        steps.append(_step(node, verdict, follower, wiring))
+    idle = _idle_moves(steps, wiring)
+    left += [
+        Left(node=step.node, op_type=step.op_type, why="moves what is float before and after")
+        for step in steps
+        if step.node in idle
+    ]
+    working = tuple(step for step in steps if step.node not in idle)
+    floating = {node.name for node in wiring.graph.node if _holds_float(node, wiring)}
+    return Plan(
+        steps=working,
+        left=tuple(entry for entry in left if entry.node in floating),
+        owner=_owners(working),
+    )
 
 
 def _step(node: onnx.NodeProto, kind: Kind, follower: onnx.NodeProto | None, wiring: Wiring) -> Step:
     matmul = kind is Kind.MATMUL
+    values = values_of(node, kind)
+    last = node if follower is None else follower
     return Step(
         node=node.name,
+        op_type=node.op_type,
         kind=kind,
-        inputs=tuple(node.input[:2]) if kind is Kind.ADD else (node.input[0],),
-        output=node.output[0] if follower is None else follower.output[0],
+        inputs=tuple(name for name in values if name not in wiring.constants),
+        constants=tuple(name for name in values if name in wiring.constants),
+        outputs=tuple(name for name in last.output if name and (last.op_type == "Split" or name == last.output[0])),
         activation="" if follower is None else follower.name,
         weight=node.input[1] if matmul else "",
         weight_axis=_weight_axis(node, wiring) if matmul else 0,
@@ -111,56 +120,66 @@ def _step(node: onnx.NodeProto, kind: Kind, follower: onnx.NodeProto | None, wir
     )
 
 
-def _weight_axis(node: onnx.NodeProto, wiring: Wiring) -> int:
-    """The axis of the weights that counts output channels."""
-    if node.op_type == "Conv":
-        return 0
-    if node.op_type == "Gemm":
-        return 0 if attribute(node, "transB", 0) else 1
-    return len(wiring.constants[node.input[1]].dims) - 1
-
-
-def _form(node: onnx.NodeProto, kind: Kind, wiring: Wiring) -> str:
-    """Why a node of a known operator cannot be quantised; empty where it can."""
-    constant = wiring.constants
-    values = node.input[:2] if kind is Kind.ADD else node.input[:1]
-    if wiring.elem_type(node.output[0]) != onnx.TensorProto.FLOAT:
-        return "its output is not float32"
-    if any(wiring.elem_type(name) != onnx.TensorProto.FLOAT for name in values):
-        return "its input is not float32"
-    if all(name in constant for name in values):
-        return "all of its inputs are constant"
-    if kind is not Kind.ADD and any(name not in constant for name in node.input[1:] if name):
-        return "an operand that should be constant is not"
-    if any(name in wiring.outputs or wiring.readers[name] for name in node.output[1:] if name):
-        return "its second output is used"
+def _weight_axis(node: onnx.NodeProto, wiring: Wiring) -> int | None:
+    """The axis of the weights that counts output channels; None where none does (grouped ConvTranspose)."""
     match node.op_type:
         case "Conv":
-            return "it has auto_pad" if attribute(node, "auto_pad", "NOTSET") != "NOTSET" else ""
+            return 0
+        case "ConvTranspose":
+            return 1 if attribute(node, "group", 1) == 1 else None
         case "Gemm":
-            return _gemm_form(node, wiring)
-        case "MatMul":
-            return "its weights are a vector" if len(constant[node.input[1]].dims) < 2 else ""
-        case "Pad":
-            value = wiring.array(node.input[2]) if len(node.input) > 2 and node.input[2] else None
-            return "it pads with a value other than 0" if value is not None and value.any() else ""
-        case "ReduceMean":
-            return _mean_form(node, wiring)
+            return 0 if attribute(node, "transB", 0) else 1
         case _:
-            return ""
+            return len(wiring.constants[node.input[1]].dims) - 1
 
 
-def _gemm_form(node: onnx.NodeProto, wiring: Wiring) -> str:
-    if attribute(node, "transA", 0) or attribute(node, "alpha", 1.0) != 1.0 or attribute(node, "beta", 1.0) != 1.0:
-        return "transA, alpha or beta are set"
-    if len(node.input) < 3 or not node.input[2]:
-        return ""
-    columns = wiring.constants[node.input[1]].dims[0 if attribute(node, "transB", 0) else 1]
-    return "" if tuple(wiring.constants[node.input[2]].dims) == (columns,) else "its bias is not one value a column"
+def _idle_moves(steps: Sequence[Step], wiring: Wiring) -> set[str]:
+    """Moving steps that connect nothing but float nodes (and the graph's own inputs and outputs).
+
+    Rounding what a float LSTM hands to itself, or to an output, would cost accuracy and gain nothing.
+    """
+    moving = {step.node: step for step in steps if step.kind in (Kind.MOVE, Kind.JOIN)}
+    computing = {step.node for step in steps} | {step.activation for step in steps}
+    computing -= set(moving)
+    neighbours: dict[str, set[str]] = defaultdict(set)
+    outside: dict[str, set[str]] = defaultdict(set)
+    for name, step in moving.items():
+        around = [wiring.producer[tensor].name for tensor in step.inputs if tensor in wiring.producer]
+        around += [reader.name for tensor in step.outputs for reader in wiring.readers[tensor]]
+        for other in around:
+            if other in moving:
+                neighbours[name].add(other)
+                neighbours[other].add(name)
+            else:
+                outside[name].add(other)
+    idle: set[str] = set()
+    seen: set[str] = set()
+    for start in moving:
+        if start in seen:
+            continue
+        group, waiting = {start}, [start]
+        while waiting:
+            fresh = neighbours[waiting.pop()] - group
+            group |= fresh
+            waiting += fresh
+        seen |= group
+        touched = {other for name in group for other in outside[name]}
+        if touched and not touched & computing:
+            idle |= group
+    return idle
 
 
-def _mean_form(node: onnx.NodeProto, wiring: Wiring) -> str:
-    shape = wiring.shape(node.input[0]) or ()
-    stated = wiring.array(node.input[1]) if len(node.input) > 1 and node.input[1] else attribute(node, "axes", [])
-    axes = sorted(int(axis) % len(shape) for axis in stated) if stated is not None else []
-    return "" if len(shape) == 4 and axes == [2, 3] else "it is not the mean over height and width"
+def _owners(steps: Sequence[Step]) -> dict[str, str]:
+    owner: dict[str, str] = {}
+    for step in steps:
+        for name in step.inputs:
+            owner.setdefault(name, name)
+        moved = (*step.inputs, *step.constants)[0] if step.kind is Kind.MOVE else ""
+        for name in step.outputs:
+            owner[name] = owner.get(moved, moved) or name
+    return owner
+
+
+def _holds_float(node: onnx.NodeProto, wiring: Wiring) -> bool:
+    read = [name for name in node.input if name and name not in wiring.constants]
+    return any(wiring.elem_type(name) == FLOAT for name in (*read, *node.output))

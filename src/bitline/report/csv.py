@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Sequence
 
+from bitline.core.escape import cell
 from bitline.ir.kernels import Network
 from bitline.ir.residency import BlockResidency
 from bitline.report.names import NO_KERNEL, kernel_of, matrix_users, node_label
@@ -19,6 +20,7 @@ HEADER = (
 
 def placement_csv(blocks: Sequence[BlockResidency], network: Network) -> str:
     """One line per block in dependency order, under `HEADER`. `node` is the ONNX node that uses the block first.
+    Names are escaped for spreadsheets (`core.escape.cell`).
 
     `cells_at` is where the cells of the block begin in `arrays.bin`.
     """
@@ -34,8 +36,8 @@ def placement_csv(blocks: Sequence[BlockResidency], network: Network) -> str:
         writer.writerow(
             (
                 *(region.core, b.index, region.w_row_start, region.w_col_start, block.rows, block.cols),
-                *(node, block.row_offset, block.col_offset),
-                *(region.array, block.matrix, block.copy, b.from_step, b.to_step, b.round, b.loads, b.cells_at),
+                *(cell(node), block.row_offset, block.col_offset),
+                *(region.array, cell(block.matrix), block.copy, b.from_step, b.to_step, b.round, b.loads, b.cells_at),
             )
         )
     return out.getvalue()

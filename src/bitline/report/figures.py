@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from bitline.ir.kernels import MatMul, Move, Network, macs
 from bitline.ir.program import Dma, Program, WriteWeights, executions, static_instructions
 from bitline.ir.residency import BlockResidency
@@ -153,6 +155,39 @@ def utilisation(network: Network, blocks: Sequence[BlockResidency], chip: Chip) 
     return used / cells if cells else 0.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wear:
+    """Writes of cells in one inference. `most` is of the cell that is written most often; `lifetime` is how many
+    inferences it survives, None where nothing is written or the target states no endurance."""
+
+    mean: float
+    most: int
+    lifetime: int | None
+
+
+def wear(blocks: Sequence[BlockResidency], chip: Chip) -> Wear:
+    """Mean over all cells of the arrays that hold blocks, and the worst cell; lifetime = endurance / worst."""
+    shape = (chip.array.rows.value, chip.array.cols.value)
+    arrays = {(b.region.core, b.region.array) for b in blocks}
+    written: dict[tuple[int, int], list[BlockResidency]] = {}
+    for b in blocks:
+        if b.loads:
+            written.setdefault((b.region.core, b.region.array), []).append(b)
+    most = total = 0
+    for inside in written.values():
+        counts = np.zeros(shape, np.int64)
+        for b in inside:
+            row, col = b.region.w_row_start, b.region.w_col_start
+            counts[row : row + b.block.rows, col : col + b.block.cols] += b.loads
+        most, total = max(most, int(counts.max())), total + int(counts.sum())
+    endurance = chip.array.endurance_writes
+    return Wear(
+        mean=total / (len(arrays) * shape[0] * shape[1]) if arrays else 0.0,
+        most=most,
+        lifetime=endurance.value // most if endurance is not None and most else None,
+    )
+
+
 def compile_figures(
     network: Network,
     schedule: Schedule,
@@ -171,7 +206,7 @@ def compile_figures(
     writes = sum(c.weight_writes for c in trace.costs)
     latency_us = trace.latency_ps / PS_PER_US
     on_arrays = sum(macs(k) for k in kernels)
-    cells = chip.array.rows.value * chip.array.cols.value
+    worn = wear(blocks, chip)
     rows = [(b.block.rows, b.block.cols) for b in blocks]
     bound = lower_bound(rows, chip.array.rows.value, chip.array.cols.value)[0] if rows else 0
     row_cuts, col_cuts = cuts(blocks)
@@ -211,9 +246,9 @@ def compile_figures(
         "macs_on_arrays": on_arrays,
         "macs_on_host": model_macs - on_arrays,
         "moves": sum(isinstance(k, Move) for k in network.kernels),
-        "writes_per_cell": sum(b.loads * b.block.rows * b.block.cols for b in blocks) / (len(arrays) * cells)
-        if arrays
-        else 0.0,
+        "writes_per_cell": worn.mean,
+        "writes_per_cell_max": worn.most,
+        "lifetime_inferences": worn.lifetime,
         "utilisation": utilisation(network, blocks, chip),
         "kernels": len(network.kernels),
     }

@@ -71,13 +71,20 @@ def working_time(spans: Sequence[Span]) -> tuple[int, int]:
     return min(computing, default=0), max((span.end_ps for span in spans), default=0)
 
 
-def bound_by(spans: Sequence[Span]) -> str:
-    """What holds a kernel up: `mvm 93 %`, or `waiting (dma in 31 %)` where no unit is busy for half of the time.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitShare:
+    """A unit of a core and the share, 0 to 1, of a kernel's working time for which it was busy with it."""
+
+    unit: str
+    core: int
+    share: float
+
+
+def unit_shares(spans: Sequence[Span]) -> tuple[UnitShare, ...]:
+    """All units that worked on a kernel, the busiest first.
 
     Of a span that began before the working time, the part within counts, as if it had been busy evenly.
     """
-    if not spans:
-        return "no work"
     start, end = working_time(spans)
     busy: dict[tuple[str, int], float] = defaultdict(float)
     for span in spans:
@@ -85,8 +92,16 @@ def bound_by(spans: Sequence[Span]) -> str:
         within = (span.end_ps - max(start, span.start_ps)) / length if length else 1.0
         busy[span.unit, span.core] += span.busy_ps * max(0.0, within)
     share_of = {key: min(1.0, time / (end - start)) if end > start else 1.0 for key, time in busy.items()}
-    unit, core = min(busy, key=lambda key: (-share_of[key], -busy[key], unit_order(key[0]), key[1]))
-    share = share_of[unit, core]
+    order = sorted(busy, key=lambda key: (-share_of[key], -busy[key], unit_order(key[0]), key[1]))
+    return tuple(UnitShare(unit=key[0], core=key[1], share=share_of[key]) for key in order)
+
+
+def bound_by(spans: Sequence[Span]) -> str:
+    """What holds a kernel up: `mvm 93 %`, or `waiting (dma in 31 %)` where no unit is busy for half of the time."""
+    if not spans:
+        return "no work"
+    busiest = unit_shares(spans)[0]
+    unit, share = busiest.unit, busiest.share
     words = f"{unit_label(unit)} {100 * share:.0f} %"
     return words if share >= BUSY_ENOUGH else f"waiting ({words})"
 

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
+from bitline.core.escape import printable
 from bitline.ir.kernels import Kernel, MatMul, Network
 from bitline.ir.residency import BlockResidency
 
+__all__ = ["NO_KERNEL", "kernel_of", "matrix_users", "node_label", "printable", "unit_label"]
+
 NO_KERNEL = -1
-
-
-def printable(text: str) -> str:
-    """`text` with every character that moves a cursor or turns the writing direction shown as an escape.
-
-    Names come from model files: a terminal must not obey them.
-    """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
 
 
 def node_label(kernel: Kernel) -> str:

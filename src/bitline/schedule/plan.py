@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bitline.ir.kernels import Add, MatMul, Network, Pool, inputs_of
+from bitline.ir.kernels import BYTES, MatMul, Network, Pool
 from bitline.ir.residency import ArrayRegion, Block, BlockResidency
 from bitline.ir.schedule import Job, KernelSchedule, Schedule, unit_block
 from bitline.schedule.memory import place_tensors
@@ -14,12 +14,12 @@ from bitline.schedule.segments import segments
 from bitline.schedule.tiling import (
     Buffers,
     StripPlan,
-    flat_schedule,
     matmul_schedule,
     pool_schedule,
     resident_jobs,
     streamed_jobs,
 )
+from bitline.schedule.units import unit_schedule
 
 PackKernels = Callable[[Sequence[int]], "dict[int, tuple[StripPlan, ...]] | None"]
 """Places of all strips of these kernels together (kernel -> strips with core and places), or None if they do not
@@ -60,13 +60,13 @@ def plan(
                     if number in placed
                     else streamed_jobs(kernel, strips[number], buffers)
                 )
-                kernels.append(matmul_schedule(kernel, number, segment, jobs, buffers))
+                width = BYTES[network.tensor(kernel.y).dtype]
+                kernels.append(matmul_schedule(kernel, number, segment, jobs, buffers, width))
             case Pool():
-                kernels.append(pool_schedule(kernel, number, segment, buffers))
+                widths = (BYTES[network.tensor(kernel.x).dtype], BYTES[network.tensor(kernel.y).dtype])
+                kernels.append(pool_schedule(kernel, number, segment, buffers, widths))
             case _:
-                operands = 2 if isinstance(kernel, Add) else len(inputs_of(kernel))
-                y = network.tensor(kernel.y)
-                kernels.append(flat_schedule(kernel, y, number, segment, operands, buffers))
+                kernels.append(unit_schedule(kernel, network, number, segment, buffers))
     tensors, used = place_tensors(network, capacities)
     schedule = Schedule(
         segments=found,
@@ -97,9 +97,10 @@ def block_residencies(network: Network, schedule: Schedule) -> tuple[BlockReside
     """
     found: list[BlockResidency] = []
     cells = 0
-    for kernel, plan_ in zip(network.kernels, schedule.kernels, strict=True):
+    for number, (kernel, plan_) in enumerate(zip(network.kernels, schedule.kernels, strict=True)):
         if not isinstance(kernel, MatMul):
             continue
+        passes = network.passes(number)
         height, width, _ = kernel.read.shape
         tiles = -(-height // plan_.tile_rows) * -(-width // plan_.tile_cols)
         segment = schedule.segments[plan_.segment]
@@ -126,7 +127,7 @@ def block_residencies(network: Network, schedule: Schedule) -> tuple[BlockReside
                             from_step=segment.first if resident else plan_.kernel,
                             to_step=segment.last if resident else plan_.kernel,
                             round=0 if resident else rounds + turn,
-                            loads=0 if schedule.resident else tiles if job.weights == "cycled" else 1,
+                            loads=0 if schedule.resident else passes * (tiles if job.weights == "cycled" else 1),
                             cells_at=cells,
                         )
                     )

@@ -10,7 +10,7 @@ import numpy as np
 
 from bitline.core.diagnostics import NoMatch, Refusal, refuse
 from bitline.ir.boxes import Ints, Walk, read_taps, read_walks, unit_channels
-from bitline.ir.kernels import Kernel, MatMul, Move, Pool, Softmax, Tensor
+from bitline.ir.kernels import Kernel, MatMul, Pool
 from bitline.ir.residency import Block
 from bitline.ir.schedule import Job, KernelSchedule, Piece, Strip
 
@@ -53,12 +53,12 @@ def resident_jobs(strips: Sequence[StripPlan], buffers: Buffers) -> tuple[Job, .
                 run.append(strip)
                 continue
             if run:
-                jobs.append(_job("resident", core, core + 1, 1, run, 0, 1))
+                jobs.append(make_job("resident", core, core + 1, 1, run, 0, 1))
             run = [strip] if strip is not None else []
     return tuple(jobs)
 
 
-def _job(
+def make_job(
     weights: Literal["none", "resident", "held", "cycled"],
     first: int,
     last: int,
@@ -138,9 +138,9 @@ def _streamed(first: int, last: int, rounds: int, strips: Sequence[StripPlan], b
     blocks = sum(len(strip.blocks) for strip in strips)
     if blocks <= buffers.arrays:
         turns = 2 if 2 * blocks <= buffers.arrays and rounds > 1 else 1
-        return _job("held", first, last, rounds, strips, 0, turns)
+        return make_job("held", first, last, rounds, strips, 0, turns)
     turns = 2 if buffers.arrays > 1 else 1
-    return _job("cycled", first, last, rounds, strips, buffers.arrays // turns, turns)
+    return make_job("cycled", first, last, rounds, strips, buffers.arrays // turns, turns)
 
 
 def column_jobs(columns: int, width: int, cores: int) -> tuple[Job, ...]:
@@ -150,7 +150,7 @@ def column_jobs(columns: int, width: int, cores: int) -> tuple[Job, ...]:
 
     def job(first: int, last: int, times: int, col: int, cols: int) -> Job:
         strip = StripPlan(col=col, cols=cols, blocks=())
-        return _job("none", first, last, times, [strip], 0, 1)
+        return make_job("none", first, last, times, [strip], 0, 1)
 
     jobs = [job(0, cores, rounds, 0, width)] if rounds else []
     done = rounds * cores * width
@@ -162,7 +162,7 @@ def column_jobs(columns: int, width: int, cores: int) -> tuple[Job, ...]:
     return tuple(jobs)
 
 
-def _even(total: int, most: int) -> int:
+def even(total: int, most: int) -> int:
     """The smallest tile that needs no more tiles than `most` would."""
     return -(-total // -(-total // most))
 
@@ -183,10 +183,12 @@ def _tile(
     buffers: Buffers,
     choices: Sequence[tuple[int, int, int]],
     single: bool,
+    width_y: int,
 ) -> _Tile | None:
-    """The largest tile for the first choice of (input, psum, output) slots under which one pixel fits."""
+    """The largest tile for the first choice of (input, psum, output) slots under which one pixel fits; `channels` in
+    bytes, `cols` results of `width_y` bytes."""
     for slots in choices:
-        pixels = buffers.output_bytes // (slots[2] * cols)
+        pixels = buffers.output_bytes // (slots[2] * cols * width_y)
         if sums:
             pixels = min(pixels, buffers.psum_bytes // (slots[1] * cols * 4))
         room = buffers.input_bytes // slots[0]
@@ -197,11 +199,11 @@ def _tile(
         width = min(outs[1], pixels)
         while walks[0].length(1) * walks[1].length(width) * channels > room:
             width -= 1
-        width = _even(outs[1], width)
+        width = even(outs[1], width)
         height = min(outs[0], pixels // width)
         while walks[0].length(height) * walks[1].length(width) * channels > room:
             height -= 1
-        return _Tile(rows=_even(outs[0], height), cols=width, slots=slots)
+        return _Tile(rows=even(outs[0], height), cols=width, slots=slots)
     return None
 
 
@@ -209,7 +211,7 @@ DOUBLE = ((2, 2, 2), (1, 2, 2), (2, 1, 2), (1, 1, 1))
 SINGLE_PSUM = ((2, 1, 2), (1, 1, 2), (1, 1, 1))
 
 
-def _too_large(model: str, kernel: Kernel, what: str) -> Refusal:
+def too_large(model: str, kernel: Kernel, what: str) -> Refusal:
     return refuse(
         "BL0401",
         f"{kernel.name}: not even one output pixel fits: {what}",
@@ -219,7 +221,7 @@ def _too_large(model: str, kernel: Kernel, what: str) -> Refusal:
 
 
 def matmul_schedule(
-    kernel: MatMul, number: int, segment: int, jobs: tuple[Job, ...], buffers: Buffers
+    kernel: MatMul, number: int, segment: int, jobs: tuple[Job, ...], buffers: Buffers, width_y: int = 1
 ) -> KernelSchedule:
     """Tiles for the widest job of a kernel. Raises `Refusal` (BL0401) where one pixel does not fit the buffers."""
     walks = read_walks(kernel.read)
@@ -228,10 +230,11 @@ def matmul_schedule(
     channels = max(unit_channels(kernel, job)[1] for job in jobs)
     cols = max(job.cols for job in jobs)
     cycled = any(job.weights == "cycled" for job in jobs)
-    tile = _tile((height, width), walks, channels, cols, True, buffers, SINGLE_PSUM if cycled else DOUBLE, False)
+    choices = SINGLE_PSUM if cycled else DOUBLE
+    tile = _tile((height, width), walks, channels, cols, True, buffers, choices, False, width_y)
     if tile is None:
         box = walks[0].length(1) * walks[1].length(1) * channels
-        raise _too_large(
+        raise too_large(
             buffers.model, kernel, f"{box:,} input bytes, {cols * 4:,} bytes of partial sums, {cols:,} output bytes"
         )
     return KernelSchedule(
@@ -246,7 +249,9 @@ def matmul_schedule(
     )
 
 
-def pool_schedule(kernel: Pool, number: int, segment: int, buffers: Buffers) -> KernelSchedule:
+def pool_schedule(
+    kernel: Pool, number: int, segment: int, buffers: Buffers, widths: tuple[int, int] = (1, 1)
+) -> KernelSchedule:
     """Channel slices go round the cores; the widest slice under which one window fits."""
     walks = read_walks(kernel.read)
     assert not isinstance(walks, NoMatch), walks
@@ -257,17 +262,18 @@ def pool_schedule(kernel: Pool, number: int, segment: int, buffers: Buffers) -> 
         tile = _tile(
             (height, width),
             walks,
-            slice_,
+            slice_ * widths[0],
             slice_,
             False,
             buffers,
             choices[:1] if slice_ > 1 else choices,
             kernel.divide_by_valid,
+            widths[1],
         )
         if tile is not None:
             break
         if slice_ == 1:
-            raise _too_large(
+            raise too_large(
                 buffers.model, kernel, f"{walks[0].length(1) * walks[1].length(1):,} input bytes for one channel"
             )
         slice_ = -(-slice_ // 2)
@@ -280,34 +286,4 @@ def pool_schedule(kernel: Pool, number: int, segment: int, buffers: Buffers) -> 
         psum_slots=tile.slots[1],
         output_slots=tile.slots[2],
         jobs=column_jobs(channels, slice_, buffers.cores),
-    )
-
-
-def flat_schedule(
-    kernel: Kernel, y: Tensor, number: int, segment: int, operands: int, buffers: Buffers
-) -> KernelSchedule:
-    """Element by element over the stored bytes; a softmax takes one row at a time."""
-    height, width, channels = y.shape
-    total = height * width * channels
-    if isinstance(kernel, Move):
-        unit = width * channels  # memory to memory: no buffer is needed
-    elif isinstance(kernel, Softmax):
-        unit = channels
-        if unit * operands > buffers.input_bytes or unit > buffers.output_bytes:
-            what = f"a row of {unit:,} bytes"
-            raise _too_large(buffers.model, kernel, what)
-    else:
-        most = min(buffers.input_bytes // (2 * operands), buffers.output_bytes // 2)
-        unit = _even(-(-total // buffers.cores), most) if total > buffers.cores else 1
-    double = 2 * unit * operands <= buffers.input_bytes and 2 * unit <= buffers.output_bytes
-    slots = 2 if double and not isinstance(kernel, Move) else 1
-    return KernelSchedule(
-        kernel=number,
-        segment=segment,
-        tile_rows=1,
-        tile_cols=1,
-        input_slots=slots,
-        psum_slots=1,
-        output_slots=slots,
-        jobs=column_jobs(total, unit, buffers.cores),
     )

@@ -15,12 +15,14 @@ import numpy.typing as npt
 from bitline.ir.program import (
     Dma,
     Fill,
+    HostCall,
     Mvm,
     Post,
     PostOp,
     Queue,
     Recv,
     Send,
+    Take,
     Vector,
     Wait,
     WriteWeights,
@@ -30,7 +32,8 @@ from bitline.numerics.arrays import array_product, converts, decode_cells
 from bitline.sim import sections
 from bitline.sim.machine import Machine, stuck
 from bitline.sim.sections import CoresNode, Leaf, LoopNode, Node, Pattern, Section
-from bitline.sim.step import integers, number_of, vector_result
+from bitline.sim.step import number_of
+from bitline.sim.vector import integers, stored, vector_step
 
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
@@ -135,7 +138,7 @@ class Executor:
             groups = -(-rows // math.group_rows)
             self.machine.conversions += x.shape[0] * instruction.cols * groups * math.slices * math.input_bits
         if converts(math):
-            driven = integers(x, math.input_offset != 0) + math.input_offset
+            driven = integers(x, "s8" if math.input_offset else "u8") + math.input_offset
             converted = array_product(math, driven, self.block(core, array, instruction, rows))
             self.machine.clipped += converted.clipped
             return converted.sums
@@ -180,15 +183,17 @@ class Executor:
 
     def vector(self, leaf: Leaf, instruction: Vector, counters: list[int]) -> None:
         post = self.machine.program.posts[instruction.post]
-        a = self.read(leaf.reads[0], counters)
-        rest = [self.read(p, counters) for p in leaf.reads[1:]]
-        b = rest.pop(0) if instruction.b is not None else None
-        parameters = rest.pop(0) if instruction.parameters is not None else None
+        operands = [self.read(p, counters) for p in leaf.reads]
+        parameters = operands.pop() if instruction.parameters is not None else None
         if parameters is not None and not (parameters == parameters[:, :1]).all():
             raise stuck("the parameters of a vector step change inside a section")
-        result = batched_vector(
-            post, a, b, parameters[0, 0] if parameters is not None else None, leaf.writes[0].offsets.shape[1]
-        )
+        constants = parameters[0, 0] if parameters is not None else np.zeros(0, np.uint8)
+        size = leaf.writes[0].offsets.shape[1]
+        if post.op == "requantise":
+            sums = np.ascontiguousarray(operands[0]).reshape(-1).view(np.int32)
+            result = stored(fast_requantise(post, sums, constants), post.y).reshape(*operands[0].shape[:2], size)
+        else:
+            result = vector_step(post, operands, constants, size)
         self.write(leaf.writes[0], counters, result)
 
     def leaf(self, leaf: Leaf, counters: list[int]) -> None:
@@ -206,6 +211,12 @@ class Executor:
                 self.mvm(leaf, instruction, counters)
             case Vector():
                 self.vector(leaf, instruction, counters)
+            case Take():
+                self.write(leaf.writes[0], counters, self.machine.take(instruction, self.read(leaf.reads[0], counters)))
+            case HostCall():
+                data = self.read(leaf.reads[0], counters)
+                assert data.shape[1] == 1, "a host call stands in no loop"
+                self.write(leaf.writes[0], counters, self.machine.call(instruction.call, data[:, 0])[:, None])
             case _:
                 assert_never(instruction)
 
@@ -277,31 +288,6 @@ class Executor:
                     raise AssertionError("the tree holds moving instructions in sections only")
 
 
-def batched_vector(post: PostOp, a: Bytes, b: Bytes | None, parameters: Bytes | None, out: int) -> Bytes:
-    """`step.vector_result` over [samples, iterations, bytes] at once."""
-    lead = a.shape[:2]
-    if post.op in ("requantise", "table", "add"):  # element by element, so the leading axes do not matter
-        flat_b = np.ascontiguousarray(b).reshape(-1) if b is not None else np.zeros(0, np.uint8)
-        words = parameters if parameters is not None else np.zeros(0, np.uint8)
-        if post.op == "requantise":
-            result = fast_requantise(post, np.ascontiguousarray(a).reshape(-1).view(np.int32), words)
-        else:
-            result = vector_result(post, np.ascontiguousarray(a).reshape(-1), flat_b, words, out)
-        return (result & 0xFF).astype(np.uint8).reshape(*lead, out)
-    x = integers(a, post.signed_in)
-    match post.op:
-        case "max":
-            y = np.clip(x.reshape(*lead, -1, out).max(axis=2), post.low, post.high)
-        case "mean":
-            total = (x.reshape(*lead, -1, out) - post.zero_a).sum(axis=2)
-            y = vector.mean(total, post.mantissa_a, post.shift, post.zero_y, post.low, post.high)
-        case "softmax":
-            assert parameters is not None
-            table = parameters.view(np.int32).astype(np.int64)
-            y = vector.softmax(x, table, post.mantissa_a, post.shift, post.zero_y, post.low, post.high)
-    return (y & 0xFF).astype(np.uint8)
-
-
 def fast_requantise(post: PostOp, sums: npt.NDArray[np.int32], words: Bytes) -> Ints:
     """`vector.requantise_columns`; through double where |acc| < 2^29 makes that exact."""
     columns = words.view(np.int32).reshape(-1, 3)
@@ -316,7 +302,7 @@ def fast_requantise(post: PostOp, sums: npt.NDArray[np.int32], words: Bytes) -> 
     np.rint(scaled, out=scaled)
     scaled += post.zero_y
     np.clip(scaled, post.low, post.high, out=scaled)
-    return scaled.astype(np.int16).reshape(-1)  # type: ignore[return-value]  # the caller takes the low byte
+    return scaled.astype(np.int32).reshape(-1)  # type: ignore[return-value]  # narrower, the values are the same
 
 
 def run(machine: Machine, queues: tuple[Queue, ...], executor: Executor | None = None) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from bitline.core.diagnostics import refuse
-from bitline.ir.program import Cores, End, Fill, Loop, Program, Queue
+from bitline.ir.program import Cores, End, Fill, Loop, Program, Queue, Take
 
 Bytes = npt.NDArray[np.uint8]
+HostFunction = Callable[[Bytes], Bytes]
+"""Input tensors of a host call, one after another, as stored bytes -> its output tensors."""
 
 
 def stuck(why: str) -> Exception:
@@ -27,14 +30,32 @@ class Machine:
     samples: int
     memories: list[Bytes]
     arrays: Bytes
+    host: Sequence[HostFunction] = ()
     conversions: int = 0
     clipped: int = 0
     executed: int = 0
     tokens: dict[tuple[int, int], int] = field(default_factory=lambda: defaultdict(int))
     messages: dict[tuple[int, int, int], int] = field(default_factory=lambda: defaultdict(int))
 
+    def call(self, number: int, data: Bytes) -> Bytes:
+        """Host call `number` on bytes [samples, bytes]."""
+        if not 0 <= number < len(self.host):
+            raise stuck(f"no host call {number}")
+        return np.stack([self.host[number](sample) for sample in data])
 
-def power_up(program: Program, constants: dict[str, bytes], samples: int) -> Machine:
+    def take(self, instruction: Take, indices: Bytes) -> Bytes:
+        """Rows of a table by their numbers: bytes [..., 4 n] -> [..., n * row_bytes]."""
+        table = self.memories[instruction.space][0, 0]
+        size = instruction.rows * instruction.row_bytes
+        if not self.program.spaces[instruction.space].constant or instruction.base + size > table.size:
+            raise stuck(f"a table of {size} bytes at {instruction.base} lies in no constant memory")
+        rows = table[instruction.base : instruction.base + size].reshape(instruction.rows, instruction.row_bytes)
+        number = np.ascontiguousarray(indices).view(np.int32).astype(np.int64)
+        number = np.where(number < 0, number + instruction.rows, number)
+        return rows[np.clip(number, 0, instruction.rows - 1)].reshape(*indices.shape[:-1], -1)
+
+
+def power_up(program: Program, constants: dict[str, bytes], samples: int, host: Sequence[HostFunction] = ()) -> Machine:
     """A machine with its constant memories filled; the others hold 0xA5, so that reading too early shows."""
     memories: list[Bytes] = []
     for space in program.spaces:
@@ -47,7 +68,8 @@ def power_up(program: Program, constants: dict[str, bytes], samples: int) -> Mac
             cores = program.cores if space.per_core else 1
             memories.append(np.full((cores, samples, space.bytes), 0xA5, np.uint8))
     shape = (program.cores, program.arrays_per_core, program.array_rows, program.array_cols)
-    return Machine(program=program, samples=samples, memories=memories, arrays=np.full(shape, 0xA5, np.uint8))
+    arrays = np.full(shape, 0xA5, np.uint8)
+    return Machine(program=program, samples=samples, memories=memories, arrays=arrays, host=host)
 
 
 def put_inputs(machine: Machine, inputs: dict[str, Bytes]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from bitline.ir.program import Program
 from bitline.sim import execute, step
-from bitline.sim.machine import power_up, put_inputs, take_outputs
+from bitline.sim.machine import HostFunction, power_up, put_inputs, take_outputs
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -28,15 +28,15 @@ class Ran:
 class Runner:
     """A simulated chip with its program and constant memories."""
 
-    def __init__(self, program: Program, constants: Mapping[str, bytes]) -> None:
-        self.program, self.constants = program, dict(constants)
-        self._executor = execute.Executor(power_up(program, self.constants, 1))
+    def __init__(self, program: Program, constants: Mapping[str, bytes], host: Sequence[HostFunction] = ()) -> None:
+        self.program, self.constants, self.host = program, dict(constants), tuple(host)
+        self._executor = execute.Executor(power_up(program, self.constants, 1, self.host))
         execute.run(self._executor.machine, program.setup, self._executor)
 
     def run(self, inputs: Mapping[str, Bytes]) -> Ran:
         """Stored inputs [samples, bytes] by tensor, all samples at once."""
         samples = len(next(iter(inputs.values())))
-        machine = power_up(self.program, self.constants, samples)
+        machine = power_up(self.program, self.constants, samples, self.host)
         machine.arrays = self._executor.machine.arrays
         self._executor.machine = machine
         put_inputs(machine, dict(inputs))
@@ -50,7 +50,7 @@ class Runner:
 
     def step(self, inputs: Mapping[str, Bytes]) -> Ran:
         """One sample, instruction by instruction: slow, and what `run` has to equal."""
-        machine = power_up(self.program, self.constants, 1)
+        machine = power_up(self.program, self.constants, 1, self.host)
         put_inputs(machine, dict(inputs))
         step.run(machine, self.program.setup)
         before = machine.executed

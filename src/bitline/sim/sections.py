@@ -18,6 +18,7 @@ from bitline.ir.program import (
     Dma,
     End,
     Fill,
+    HostCall,
     Loop,
     Mvm,
     Operand,
@@ -26,6 +27,7 @@ from bitline.ir.program import (
     Queue,
     Recv,
     Send,
+    Take,
     Vector,
     Wait,
     WriteWeights,
@@ -33,7 +35,7 @@ from bitline.ir.program import (
 from bitline.sim.machine import matching_ends
 
 Ints = npt.NDArray[np.int64]
-Moving = Dma | Fill | WriteWeights | Mvm | Vector
+Moving = Dma | Fill | WriteWeights | Mvm | Vector | Take | HostCall
 Sync = Wait | Post | Send | Recv
 
 
@@ -129,7 +131,7 @@ def _free_of_sync(node: Node) -> bool:
     match node:
         case LoopNode():
             return all(_free_of_sync(n) for n in node.nodes)
-        case Dma() | Fill() | WriteWeights() | Mvm() | Vector():
+        case Dma() | Fill() | WriteWeights() | Mvm() | Vector() | Take() | HostCall():
             return True
         case _:
             return False
@@ -201,8 +203,10 @@ def operands(instruction: Moving) -> tuple[tuple[Operand, ...], tuple[Operand, .
         case Mvm():
             return (instruction.src,), (instruction.dst,)
         case Vector():
-            extra = tuple(o for o in (instruction.b, instruction.parameters) if o is not None)
+            extra = tuple(o for o in (instruction.b, instruction.c, instruction.parameters) if o is not None)
             return (instruction.a, *extra), (instruction.dst,)
+        case Take() | HostCall():
+            return (instruction.src,), (instruction.dst,)
 
 
 def _weight(nodes: list[Node]) -> int:
@@ -220,7 +224,7 @@ def make_section(program: Program, nodes: list[Node], depth: int) -> Section:
                     body = _weight(node.nodes)
                     walk(node.nodes, (*extents, node.count), (*spans, body), at)
                     at += node.count * body
-                case Dma() | Fill() | WriteWeights() | Mvm() | Vector():
+                case Dma() | Fill() | WriteWeights() | Mvm() | Vector() | Take() | HostCall():
                     reads, writes = operands(node)
                     array = node.array if isinstance(node, WriteWeights | Mvm) else None
                     leaves.append(

@@ -8,30 +8,31 @@ from typing import assert_never
 import numpy as np
 import numpy.typing as npt
 
-from bitline.ir.kernels import LIMITS
+from bitline.ir.kernels import Dtype
 from bitline.ir.program import (
     Address,
     Cores,
     Dma,
     End,
     Fill,
+    HostCall,
     Instruction,
     Loop,
     Mvm,
     Operand,
     Post,
-    PostOp,
     Queue,
     Recv,
     Send,
+    Take,
     Vector,
     Wait,
     WriteWeights,
 )
-from bitline.numerics import vector
 from bitline.numerics.arrays import array_product
 from bitline.numerics.rounding import wrap32
 from bitline.sim.machine import Machine, matching_ends, stuck
+from bitline.sim.vector import integers, vector_step
 
 Ints = npt.NDArray[np.int64]
 
@@ -86,39 +87,6 @@ def _write(machine: Machine, operand: Operand, counters: list[int], data: npt.ND
     _memory(machine, operand, counters[0])[places] = data
 
 
-def integers(data: npt.NDArray[np.uint8], signed: bool) -> Ints:
-    """Bytes as numbers."""
-    return (data.view(np.int8) if signed else data).astype(np.int64)
-
-
-def vector_result(
-    post: PostOp, a: npt.NDArray[np.uint8], b: npt.NDArray[np.uint8], parameters: npt.NDArray[np.uint8], out: int
-) -> Ints:
-    """What the vector unit computes from the bytes of its operands: `out` integers."""
-    words = parameters.view(np.int32).astype(np.int64) if post.op != "table" else integers(parameters, post.signed_out)
-    low, high = post.low, post.high
-    match post.op:
-        case "requantise":
-            columns = words.reshape(-1, 3)
-            sums = a.view(np.int32).astype(np.int64).reshape(-1, len(columns))
-            return vector.requantise_columns(sums, columns, post.zero_y, low, high).reshape(-1)
-        case "add":
-            left, right = integers(a, post.signed_in) - post.zero_a, integers(b, post.signed_in) - post.zero_b
-            return vector.add(left, right, post.mantissa_a, post.mantissa_b, post.shift, post.zero_y, low, high)
-        case "table":
-            return vector.look_up(integers(a, post.signed_in), words, LIMITS["s8" if post.signed_in else "u8"][0])
-        case "max":
-            return np.clip(integers(a, post.signed_in).reshape(-1, out).max(axis=0), low, high)
-        case "mean":
-            total = (integers(a, post.signed_in).reshape(-1, out) - post.zero_a).sum(axis=0)
-            return vector.mean(total, post.mantissa_a, post.shift, post.zero_y, low, high)
-        case "softmax":
-            x = integers(a, post.signed_in)
-            return vector.softmax(x, words, post.mantissa_a, post.shift, post.zero_y, low, high)
-        case _:
-            assert_never(post.op)
-
-
 def perform(machine: Machine, instruction: Instruction, counters: list[int]) -> None:
     """Carry out one instruction that moves or computes; `counters[0]` is the core."""
     core = counters[0]
@@ -137,7 +105,8 @@ def perform(machine: Machine, instruction: Instruction, counters: list[int]) -> 
             array[instruction.row : rows, instruction.col : cols] = cells
         case Mvm():
             math = machine.program.maths[instruction.math]
-            x = integers(_read(machine, instruction.src, counters), math.input_offset != 0) + math.input_offset
+            signed: Dtype = "s8" if math.input_offset else "u8"
+            x = integers(_read(machine, instruction.src, counters), signed) + math.input_offset
             array = machine.arrays[core, array_of(machine, instruction.array, counters)]
             rows, cols = instruction.row + x.size, instruction.col + instruction.cols
             if rows > array.shape[0] or cols > array.shape[1]:
@@ -152,13 +121,18 @@ def perform(machine: Machine, instruction: Instruction, counters: list[int]) -> 
             _write(machine, instruction.dst, counters, wrap32(sums).astype(np.int32).view(np.uint8))
         case Vector():
             post = machine.program.posts[instruction.post]
+            given = (instruction.a, instruction.b, instruction.c)
+            data = [_read(machine, operand, counters) for operand in given if operand is not None]
             nothing = np.zeros(0, np.uint8)
-            a = _read(machine, instruction.a, counters)
-            b = _read(machine, instruction.b, counters) if instruction.b else nothing
             parameters = _read(machine, instruction.parameters, counters) if instruction.parameters else nothing
-            out = touched(machine, instruction.dst, counters).size
-            result = vector_result(post, a, b, parameters, out)
-            _write(machine, instruction.dst, counters, (result & 0xFF).astype(np.uint8))
+            size = touched(machine, instruction.dst, counters).size
+            _write(machine, instruction.dst, counters, vector_step(post, data, parameters, size))
+        case Take():
+            taken = machine.take(instruction, _read(machine, instruction.src, counters))
+            _write(machine, instruction.dst, counters, taken)
+        case HostCall():
+            made = machine.call(instruction.call, _read(machine, instruction.src, counters)[None])
+            _write(machine, instruction.dst, counters, made[0])
         case Loop() | Cores() | End() | Wait() | Post() | Send() | Recv():
             raise AssertionError("not an instruction that moves or computes")
         case _:

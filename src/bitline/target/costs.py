@@ -13,11 +13,13 @@ from itertools import pairwise
 from math import inf
 from typing import assert_never
 
+from bitline.ir.kernels import BYTES
 from bitline.ir.program import (
     Cores,
     Dma,
     End,
     Fill,
+    HostCall,
     Instruction,
     Loop,
     Mvm,
@@ -26,6 +28,7 @@ from bitline.ir.program import (
     Program,
     Recv,
     Send,
+    Take,
     Vector,
     Wait,
     WriteWeights,
@@ -34,7 +37,6 @@ from bitline.target.schema import Chip
 
 PS_PER_NS = 1000
 FJ_PER_PJ = 1000
-SUM_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +80,10 @@ def instruction_cost(chip: Chip, program: Program, instruction: Instruction) -> 
             return _mvm(chip, program, instruction)
         case Vector():
             return _vector(chip, program, instruction)
+        case Take():
+            return _take(chip, program, instruction)
+        case HostCall():
+            return _host(chip, program, instruction)
         case Recv():
             message_ps = round(chip.noc.message_ns.value * PS_PER_NS)
             return Cost(duration_ps=message_ps, port_space=None, port_ps=0, energy_fj=0)
@@ -111,35 +117,76 @@ def _write(chip: Chip, instruction: WriteWeights, src: _Access) -> Cost:
     return _cost(chip, duration_ns, energy_pj, (src,))
 
 
-def _mvm(chip: Chip, program: Program, instruction: Mvm) -> Cost:
-    """groups * (input_bits + pipeline_steps) * step, groups = ceil(rows / group_rows). Source: PUMA, src/ima.py.
+def mvm_ns(chip: Chip, rows: int, *, group_rows: int, input_bits: int) -> float:
+    """groups * (input_bits + pipeline_steps) * step, groups = ceil(rows / group_rows). Source: PUMA, src/ima.py."""
+    return -(-rows // group_rows) * (input_bits + chip.array.pipeline_steps.value) * chip.array.step_ns.value
 
-    Energy, over all input bits and weight slices: every cell, every driven row, and per column and row group one
-    conversion with its shift and add (ISAAC, Table I); the inputs read, the sums written, and read before where they
-    are added to. Whether a conditional overwrite adds is only known per execution, so it counts as adding.
+
+def mvm_array_fj(chip: Chip, rows: int, cols: int, *, group_rows: int, steps: int) -> float:
+    """Energy of one product inside an array, without its buffers; `steps` = input bits * weight slices.
+
+    Every cell, every driven row, and per column and row group one conversion with its shift and add (ISAAC, Table I).
     """
-    array, adc, math = chip.array, chip.adc, program.maths[instruction.math]
+    array, adc = chip.array, chip.adc
+    cells_fj = steps * rows * (cols * array.cell_energy_fj.value + array.row_energy_fj.value)
+    conversions_fj = steps * -(-rows // group_rows) * cols * (adc.energy_fj.value + adc.shift_add_energy_fj.value)
+    return cells_fj + conversions_fj
+
+
+def _mvm(chip: Chip, program: Program, instruction: Mvm) -> Cost:
+    """`mvm_ns`. Energy: `mvm_array_fj`, the inputs read, the sums written, and read before where they are added to.
+
+    Whether a conditional overwrite adds is only known per execution, so it counts as adding.
+    """
+    math = program.maths[instruction.math]
     src, dst = _access(chip, program, instruction.src), _access(chip, program, instruction.dst)
     rows, cols = src.bytes, instruction.cols
-    groups = -(-rows // math.group_rows)
-    steps = math.slices * math.input_bits
-    duration_ns = groups * (math.input_bits + array.pipeline_steps.value) * array.step_ns.value
-    cells_fj = steps * rows * (cols * array.cell_energy_fj.value + array.row_energy_fj.value)
-    conversions_fj = steps * groups * cols * (adc.energy_fj.value + adc.shift_add_energy_fj.value)
+    duration_ns = mvm_ns(chip, rows, group_rows=math.group_rows, input_bits=math.input_bits)
+    array_fj = mvm_array_fj(chip, rows, cols, group_rows=math.group_rows, steps=math.slices * math.input_bits)
     sums_pj = dst.energy_pj * (1 if instruction.overwrite == 0 else 2)
-    return _cost(chip, duration_ns, (cells_fj + conversions_fj) / FJ_PER_PJ + src.energy_pj + sums_pj, (src, dst))
+    return _cost(chip, duration_ns, array_fj / FJ_PER_PJ + src.energy_pj + sums_pj, (src, dst))
 
 
 def _vector(chip: Chip, program: Program, instruction: Vector) -> Cost:
-    """setup + elements / elements_per_ns, elements = max(elements of a, bytes of dst); every operand passes once."""
+    """setup + elements / elements_per_ns, elements = the most that an operand or the result has; of a product of two
+    activations setup + macs / macs_per_ns, each mac as an element. Every operand passes once.
+    """
     vector, post = chip.vector, program.posts[instruction.post]
-    optional = (instruction.b, instruction.parameters)
+    optional = (instruction.b, instruction.c, instruction.parameters)
     operands = (instruction.a, instruction.dst, *(operand for operand in optional if operand is not None))
     a, dst, *others = (_access(chip, program, operand) for operand in operands)
-    elements = max(a.bytes // SUM_BYTES if post.op == "requantise" else a.bytes, dst.bytes)
+    counted = [a.bytes // BYTES[post.types[0]], dst.bytes // BYTES[post.y]]
+    elements, rate = max(counted), vector.elements_per_ns.value
+    if post.op == "matmul":
+        elements, rate = counted[1] * post.inner, vector.macs_per_ns.value
     energy_pj = elements * vector.energy_pj_per_element.value + sum(x.energy_pj for x in (a, dst, *others))
-    duration_ns = vector.setup_ns.value + elements / vector.elements_per_ns.value
+    duration_ns = vector.setup_ns.value + elements / rate
     return _cost(chip, duration_ns, energy_pj, (a, dst, *others))
+
+
+def _take(chip: Chip, program: Program, instruction: Take) -> Cost:
+    """A DMA of the rows, each a piece of its own in the memory outside the chip, and of their numbers."""
+    src, dst = _access(chip, program, instruction.src), _access(chip, program, instruction.dst)
+    memory = chip.memory
+    table = _Access(
+        bytes=dst.bytes,
+        pieces=max(1, dst.bytes // instruction.row_bytes),
+        bytes_per_ns=memory.dram_bytes_per_ns.value,
+        energy_pj=dst.bytes * memory.dram_energy_pj_per_byte.value,
+        port=next((i for i, space in enumerate(program.spaces) if space.name == "dram"), instruction.space),
+    )
+    energy_pj = src.energy_pj + dst.energy_pj + table.energy_pj
+    return _cost(chip, _transfer_ns(chip, table, dst), energy_pj, (table, dst))
+
+
+def _host(chip: Chip, program: Program, instruction: HostCall) -> Cost:
+    """call + max(macs / macs_per_ns, bytes / bytes_per_ns): a roofline. Bytes are those of inputs and outputs."""
+    host, call = chip.host, program.calls[instruction.call]
+    src, dst = _access(chip, program, instruction.src), _access(chip, program, instruction.dst)
+    size = src.bytes + dst.bytes
+    duration_ns = host.call_ns.value + max(call.macs / host.macs_per_ns.value, size / host.bytes_per_ns.value)
+    energy_pj = call.macs * host.energy_pj_per_mac.value + size * host.energy_pj_per_byte.value
+    return _cost(chip, duration_ns, energy_pj + src.energy_pj + dst.energy_pj, (src, dst))
 
 
 def _transfer_ns(chip: Chip, *accesses: _Access) -> float:
@@ -167,7 +214,7 @@ def _access(chip: Chip, program: Program, operand: Operand) -> _Access:
     follows = sum(start + length == following for (start, length), (following, _) in pairwise(runs))
     memory, port = chip.memory, operand.space
     match program.spaces[operand.space].name:
-        case "dram" | "weights":
+        case "dram" | "weights" | "tables":
             rate, energy = memory.dram_bytes_per_ns.value, memory.dram_energy_pj_per_byte.value
             port = next((i for i, space in enumerate(program.spaces) if space.name == "dram"), operand.space)
         case "shared":

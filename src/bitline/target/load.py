@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 
 from bitline.core.diagnostics import Diagnostic, Refusal, refuse
 from bitline.target import source as yaml
-from bitline.target.schema import CHECKS, KEYS, SECTIONS, Chip, Sourced, entry, meaning
+from bitline.target.schema import CHECKS, KEYS, OPTIONAL_SECTIONS, SECTIONS, Chip, Sourced, entry, meaning
 from bitline.target.source import Tree
 
 CATALOG: Final = Path(__file__).parent / "catalog"
@@ -43,7 +43,16 @@ def load_target(name_or_path: str, overrides: Sequence[str] = ()) -> Chip:
 
     Raises `Refusal`: BL0102 no such target, BL0201 unreadable, BL0103 mistakes in the file, BL0101 in an override.
     """
-    tree, places = _read(name_or_path, ())
+    return _checked(*_read(name_or_path, ()), overrides)
+
+
+def changed(chip: Chip, overrides: Sequence[str]) -> Chip:
+    """`chip` with `key.path=value` overrides. Raises `Refusal` (BL0101) as `load_target` does."""
+    tree: dict[str, Tree] = json.loads(chip.model_dump_json(exclude_none=True))
+    return _checked(tree, {(): Place(code="BL0103", text=chip.name)}, overrides)
+
+
+def _checked(tree: dict[str, Tree], places: Places, overrides: Sequence[str]) -> Chip:
     _override(tree, places, overrides)
     try:
         # Strict validation accepts mappings for models only from JSON.
@@ -157,8 +166,11 @@ def _value(tree: dict[str, Tree], section: str, key: str) -> Tree:
 
 
 def _put(tree: dict[str, Tree], key: str, value: Tree, source: str) -> None:
-    """Set a key of `KEYS`. A section that the file lacks or mistook stays wrong, for validation to tell."""
+    """Set a key of `KEYS`. A section that the file lacks or mistook stays wrong, for validation to tell, unless it may
+    be left out."""
     section, _, name = key.rpartition(".")
+    if section in OPTIONAL_SECTIONS:
+        tree.setdefault(section, {})
     keys = tree.get(section) if section else tree
     if isinstance(keys, dict):
         keys[name] = {"value": value, "source": source}
@@ -228,7 +240,7 @@ def _shown(tree: dict[str, Tree], path: yaml.Path) -> str:
 def _blame(chip: Chip, keys: tuple[str, ...], message: str, places: Places) -> Diagnostic:
     """A broken rule between keys: the place is an override where one of the keys was overridden."""
     found = [places[path] for path in (tuple(key.split(".")) for key in keys) if path in places]
-    place = next((p for p in found if p.code == "BL0101"), found[0])
+    place = next((p for p in found if p.code == "BL0101"), found[0] if found else places[()])
     values = ((key, entry(chip, key)) for key in keys)
     shown = ", ".join(f"{key} = {value.value}" for key, value in values if value)
     return Diagnostic(

@@ -15,6 +15,7 @@ Lines = Annotated[int, Field(ge=1, le=32_768)]
 """Rows or columns: so many products of two bytes still add up within int32."""
 Bits = Annotated[int, Field(ge=1, le=16)]
 Whole = Annotated[int, Field(ge=0, le=1024)]
+Reserved = Annotated[int, Field(ge=1, le=1024)]
 Amount = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
 Rate = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 Text = Annotated[str, Field(pattern=r"\S")]
@@ -51,8 +52,9 @@ class Array(Section):
     """bits of a weight"""
     cell_bits: Sourced[Bits]
     """bits of one cell; a weight takes ceil(weight_bits / cell_bits) of them"""
-    weight_encoding: Sourced[Literal["offset", "twos_complement"]]
-    """how cells hold negative weights: w + 128 in unsigned cells, or two's complement"""
+    weight_encoding: Sourced[Literal["offset", "flip", "twos_complement"]]
+    """how cells hold negative weights: w + 128 in unsigned cells; `flip`, the same with full columns complemented; or
+    two's complement"""
     input_bits: Sourced[Bits]
     """bits of an input, driven one after another"""
     step_ns: Sourced[Rate]
@@ -71,6 +73,12 @@ class Array(Section):
     """energy to drive one row of one slice in one step"""
     endurance_writes: Sourced[Count] | None = None
     """writes that a cell survives"""
+    reserved_cols: Sourced[Reserved] | None = None
+    """columns that stay empty for calibration; `cols` does not count them"""
+    bias_rows: Sourced[Reserved] | None = None
+    """further rows for biases, shared by all blocks of a column; `rows` does not count them"""
+    shared_converters: Sourced[Reserved] | None = None
+    """arrays of a core that stand above one another and share one set of converters, so that they fire together"""
 
 
 class Adc(Section):
@@ -120,6 +128,10 @@ class Dma(Section):
     """extra time for every further run of bytes that does not follow the one before"""
 
 
+def _macs_per_ns() -> Sourced[Rate]:
+    return Sourced[Rate](value=4.0, source="estimated: 4 multipliers, for targets that name no other number")
+
+
 class VectorUnit(Section):
     """The unit of every core for everything but matrix products."""
 
@@ -129,6 +141,10 @@ class VectorUnit(Section):
     """start-up of one instruction"""
     energy_pj_per_element: Sourced[Amount]
     """energy of one element, whatever the operation"""
+    macs_per_ns: Sourced[Rate] = Field(default_factory=_macs_per_ns)
+    """multiply-accumulates in one ns where both factors are activations"""
+    rounding: Sourced[Literal["half_even", "half_up", "quarters_half_up"]] | None = None
+    """how the chip itself rounds a scaled sum: ties to even, ties up, or cut to quarters towards zero, then ties up"""
 
 
 class Noc(Section):
@@ -147,6 +163,40 @@ class Control(Section):
     """time to fetch and decode one instruction"""
     leakage_mw: Sourced[Amount]
     """power of the whole chip at rest"""
+
+
+def _host(value: float, source: str) -> Callable[[], Sourced[Rate]]:
+    return lambda: Sourced[Rate](value=value, source=f"estimated: {source}")
+
+
+def _host_amount(value: float, source: str) -> Callable[[], Sourced[Amount]]:
+    return lambda: Sourced[Amount](value=value, source=f"estimated: {source}")
+
+
+class Host(Section):
+    """The processor beside the chip, for operators that no unit of the chip can do: a roofline of one core.
+
+    A call takes call_ns + max(macs / macs_per_ns, bytes / bytes_per_ns).
+    """
+
+    macs_per_ns: Sourced[Rate] = Field(
+        default_factory=_host(16.0, "one core, a quarter of its peak: 2 units x 8 float32 lanes x 4 GHz = 64 per ns")
+    )
+    """multiply-accumulates of one core in one ns"""
+    bytes_per_ns: Sourced[Rate] = Field(
+        default_factory=_host(10.0, "one core streaming from DDR4-3200, whose channel gives 25.6 bytes per ns")
+    )
+    """bytes that one core reads and writes in one ns"""
+    call_ns: Sourced[Amount] = Field(
+        default_factory=_host_amount(10_000.0, "an interrupt, a context switch and the start of a runtime's session")
+    )
+    """time to hand work over and take it back"""
+    energy_pj_per_mac: Sourced[Amount] = Field(default_factory=_host_amount(300.0, "5 W of one core over 16 per ns"))
+    """energy of one multiply-accumulate, the instruction around it included"""
+    energy_pj_per_byte: Sourced[Amount] = Field(
+        default_factory=_host_amount(100.0, "DRAM as in ZigZag, 725 pJ per 8 bytes, and the caches on the way")
+    )
+    """energy to move one byte between the chip's memory and the processor"""
 
 
 class Chip(Section):
@@ -176,6 +226,8 @@ class Chip(Section):
     """network between cores"""
     control: Control
     """control"""
+    host: Host = Field(default_factory=Host)
+    """processor beside the chip"""
 
 
 def group_fits_array(chip: Chip) -> bool:
@@ -199,8 +251,30 @@ def inputs_are_bytes(chip: Chip) -> bool:
 
 
 def converters_see_unsigned_cells(chip: Chip) -> bool:
-    """a converter adds unsigned cells, so weights need the encoding `offset`; `twos_complement` needs adc.bits 0"""
-    return chip.adc.bits.value == 0 or chip.array.weight_encoding.value == "offset"
+    """a converter adds unsigned cells: `offset` or `flip` with a converter, `twos_complement` with adc.bits 0"""
+    return chip.adc.bits.value == 0 or chip.array.weight_encoding.value != "twos_complement"
+
+
+def flipped_columns_fit(chip: Chip) -> bool:
+    """`flip` must leave no column that can clip, half of group_rows x the largest cell; `offset` evaluates clips"""
+    array = chip.array
+    if array.weight_encoding.value != "flip":
+        return True
+    half = array.group_rows.value * ((1 << array.cell_bits.value) - 1) // 2
+    bits = chip.adc.bits.value
+    return bits > 0 and half <= (1 << min(bits, 15)) - 1
+
+
+def cells_divide_flipped_weights(chip: Chip) -> bool:
+    """`flip` takes whole cells: cell_bits must divide weight_bits"""
+    array = chip.array
+    return array.weight_encoding.value != "flip" or array.weight_bits.value % array.cell_bits.value == 0
+
+
+def converters_are_shared_evenly(chip: Chip) -> bool:
+    """arrays that share converters must divide the arrays of a core"""
+    shared = chip.array.shared_converters
+    return shared is None or chip.array.per_core.value % shared.value == 0
 
 
 def digital_has_no_conversions(chip: Chip) -> bool:
@@ -214,6 +288,9 @@ CHECKS: Final[tuple[tuple[tuple[str, ...], Callable[[Chip], bool]], ...]] = (
     (("array.weight_bits",), weights_are_bytes),
     (("array.input_bits",), inputs_are_bytes),
     (("array.weight_encoding", "adc.bits"), converters_see_unsigned_cells),
+    (("array.weight_encoding", "adc.bits", "array.group_rows", "array.cell_bits"), flipped_columns_fit),
+    (("array.weight_encoding", "array.cell_bits", "array.weight_bits"), cells_divide_flipped_weights),
+    (("array.shared_converters", "array.per_core"), converters_are_shared_evenly),
     (("adc.energy_fj", "adc.bits"), digital_has_no_conversions),
 )
 """What must hold between keys: the keys, the first to blame, and a function whose docstring tells the user."""
@@ -226,7 +303,11 @@ SECTIONS: Final[dict[str, type[Section]]] = {
     "vector": VectorUnit,
     "noc": Noc,
     "control": Control,
+    "host": Host,
 }
+OPTIONAL_SECTIONS: Final = ("host",)
+"""Sections that a file may leave out."""
+
 
 KEYS: Final[tuple[str, ...]] = (
     "cores",
@@ -247,4 +328,4 @@ def meaning(key: str) -> str:
     """What a key of `KEYS` means, in words."""
     section, _, name = key.rpartition(".")
     model = SECTIONS[section] if section else Chip
-    return model.model_fields[name].description or ""
+    return " ".join((model.model_fields[name].description or "").split())

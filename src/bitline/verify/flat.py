@@ -24,12 +24,15 @@ MOST_CORES: Final = 1024
 MOST_LINES: Final = 1 << 15
 """Rows and columns of an array."""
 
-END, LOOP, CORES, WAIT, POST, SEND, RECV, DMA, FILL, WRITE, MVM, VECTOR = range(12)
+WIDTHS: Final = {"u8": 1, "s8": 1, "s16": 2, "s32": 4, "s64": 8, "f32": 4}
+"""Bytes of an element."""
+
+END, LOOP, CORES, WAIT, POST, SEND, RECV, DMA, FILL, WRITE, MVM, VECTOR, HOST, TAKE = range(14)
 
 # Columns of the operand table, then the strides.
 O_SPACE, O_BASE, O_PHASE, O_MODULUS, O_RUNS, O_STRIDES = range(6)
 # Columns of the instruction table.
-OP, ARG0, ARG1, DST, SRC0, SRC1, SRC2, ARRAY, ROW, COL, ROWS, COLS, OVERWRITE, MATE = range(14)
+OP, ARG0, ARG1, DST, SRC0, SRC1, SRC2, SRC3, ARRAY, ROW, COL, ROWS, COLS, OVERWRITE, MATE = range(15)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +43,18 @@ class FlatSpace:
     bytes: int
     per_core: bool
     constant: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlatPost:
+    """What the sizes of a vector instruction's operands depend on: bytes of an element of each operand and of the
+    result, and how often an element is used."""
+
+    op: str
+    widths: tuple[int, ...]
+    width: int
+    spreads: tuple[int, ...]
+    inner: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +75,8 @@ class FlatProgram:
     run_starts: I64
     runs: I64
     math_count: int
-    post_ops: tuple[str, ...]
+    posts: tuple[FlatPost, ...]
+    calls: tuple[tuple[int, int], ...]
 
 
 class _Bytes:
@@ -107,7 +123,7 @@ def _operand(stream: _Bytes, table: list[list[int]]) -> int:
 
 def _instruction(stream: _Bytes, operands: list[list[int]]) -> list[int]:
     form = BY_OPCODE[stream.byte()]
-    row = [form.opcode, 0, 0, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, -1]
+    row = [form.opcode, 0, 0, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, -1]
     plain = {
         "count": ARG0,
         "first": ARG0,
@@ -117,9 +133,13 @@ def _instruction(stream: _Bytes, operands: list[list[int]]) -> list[int]:
         "value": ARG0,
         "math": ARG0,
         "post": ARG0,
+        "call": ARG0,
+        "space": ARG0,
+        "base": ARG1,
+        "row_bytes": COLS,
     }
     plain |= {"row": ROW, "col": COL, "rows": ROWS, "cols": COLS, "overwrite": OVERWRITE}
-    places = {"src": SRC0, "a": SRC0, "b": SRC1, "parameters": SRC2, "dst": DST}
+    places = {"src": SRC0, "a": SRC0, "b": SRC1, "c": SRC2, "parameters": SRC3, "dst": DST}
     for name, kind in form.fields:
         if kind == "int":
             row[plain[name]] = stream.varint()
@@ -130,6 +150,28 @@ def _instruction(stream: _Bytes, operands: list[list[int]]) -> list[int]:
         elif kind == "operand" or stream.byte():
             row[places[name]] = _operand(stream, operands)
     return row
+
+
+def _post(post: dict[str, object]) -> FlatPost:
+    spreads, inner, types = post["spreads"], post["inner"], post["types"]
+    if not isinstance(spreads, list) or not isinstance(types, list) or type(inner) is not int or inner < 0:
+        raise ValueError("a vector operation is damaged")
+    times = [entry for entry in spreads if type(entry) is int and entry >= 1]  # pyright: ignore[reportUnknownVariableType]
+    if len(times) < len(spreads):  # pyright: ignore[reportUnknownArgumentType]
+        raise ValueError("an operand is used less than once")
+    return FlatPost(
+        op=str(post["op"]),
+        widths=tuple(WIDTHS[str(entry)] for entry in types),  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+        width=WIDTHS[str(post["y"])],
+        spreads=tuple(times),
+        inner=inner,
+    )
+
+
+def _total(sizes: list[int]) -> int:
+    if any(type(size) is not int or size < 0 for size in sizes):
+        raise ValueError("a host call is damaged")
+    return sum(sizes)
 
 
 def _match_ends(code: list[list[int]], first: int) -> None:
@@ -203,5 +245,6 @@ def _flatten(data: bytes) -> FlatProgram:
         run_starts=np.cumsum([0, *(len(entry) for entry in header["runs"])]).astype(np.int64),
         runs=np.array(runs, np.int64).reshape(-1, 2),
         math_count=len(header["maths"]),
-        post_ops=tuple(post["op"] for post in header["posts"]),
+        posts=tuple(_post(post) for post in header["posts"]),
+        calls=tuple((_total(call["takes"]), _total(call["gives"])) for call in header["calls"]),
     )

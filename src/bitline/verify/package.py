@@ -17,7 +17,20 @@ import numpy as np
 import numpy.typing as npt
 
 from bitline.core.diagnostics import Diagnostic
-from bitline.ir.kernels import ArrayMath, Constants, Kernel, MatMul, Network, Softmax, Table
+from bitline.core.escape import cell
+from bitline.ir.kernels import (
+    NUMPY,
+    ArrayMath,
+    Constants,
+    Elementwise,
+    Host,
+    Kernel,
+    Lookup,
+    MatMul,
+    Network,
+    Norm,
+    Softmax,
+)
 from bitline.ir.program import Program
 from bitline.ir.residency import BlockResidency, TensorResidency
 from bitline.ir.schedule import Schedule
@@ -29,7 +42,7 @@ T = TypeVar("T")
 
 FINDINGS: Final = 20
 OF_ONE_KIND: Final = 5
-WORD: Final = 4
+WORD: Final = 8
 """What the parameters of a kernel are filled up to, in `constants.bin`."""
 
 
@@ -60,6 +73,8 @@ def verify_package(parts: Parts) -> tuple[Diagnostic, ...]:
         _spaces(parts),
         _ports(parts),
         _parameters(parts),
+        _tables(parts),
+        _calls(parts),
         _golden(parts),
         _provenance(parts),
     )
@@ -123,7 +138,7 @@ def _placement_table(parts: Parts) -> Iterator[Diagnostic]:
             "core_id": region.core, "index": item.index, "array": region.array,
             "w_row_start": region.w_row_start, "w_col_start": region.w_col_start,
             "rows": block.rows, "cols": block.cols, "row_offset": block.row_offset, "col_offset": block.col_offset,
-            "node": node, "matrix": block.matrix, "copy": block.copy, "from_step": item.from_step,
+            "node": cell(node), "matrix": cell(block.matrix), "copy": block.copy, "from_step": item.from_step,
             "to_step": item.to_step, "round": item.round, "loads": item.loads, "cells_at": item.cells_at,
         }  # fmt: skip
         return {key: str(value) for key, value in values.items()}
@@ -166,6 +181,7 @@ def _spaces(parts: Parts) -> Iterator[Diagnostic]:
         "shared": used.get("shared", 0),
         "weights": len(parts.files["arrays.bin"]),
         "const": len(parts.files["constants.bin"]),
+        "tables": len(parts.files["tables.bin"]),
         "input": memory.input_bytes.value,
         "psum": memory.psum_bytes.value,
         "output": memory.output_bytes.value,
@@ -220,13 +236,54 @@ def _parameter_bytes(kernel: Kernel, network: Network, constants: Constants) -> 
             # arrays see x + input_offset where the sum is over x - zero_point
             too_much = weights.sum(axis=1).reshape(-1) * (x.zero_point + kernel.math.input_offset)
             data = np.stack([columns[:, 0] - too_much, columns[:, 1], columns[:, 2]], axis=1).astype("<i4").tobytes()
-        case Table():
-            data = constants[kernel.table].astype(np.int64).astype("<i2").astype(np.uint8).tobytes()
+        case Elementwise():
+            wide = "<i4" if kernel.op == "curve" else NUMPY[network.tensor(kernel.y).dtype]
+            data = constants[kernel.table].astype(wide).tobytes() if kernel.table else b""
         case Softmax():
             data = constants[kernel.table].astype("<i4").tobytes()
+        case Norm():
+            data = constants[kernel.table].astype("<i8").tobytes()
         case _:
             data = b""
     return data.ljust(-(-len(data) // WORD) * WORD, b"\0")
+
+
+def _tables(parts: Parts) -> Iterator[Diagnostic]:
+    """Tensors that never change where the schedule says, then the tables of look-ups, one after another."""
+    stored, at = parts.files["tables.bin"], 0
+    homes = {home.tensor: home for home in parts.schedule.tensors}
+    for tensor in parts.network.tensors:
+        if not tensor.constant or tensor.name not in homes:
+            continue
+        needed = parts.constants[tensor.constant].astype(NUMPY[tensor.dtype]).tobytes()
+        start = homes[tensor.name].address
+        at = max(at, start + len(needed))
+        if stored[start : start + len(needed)] != needed:
+            yield _error(f"tables.bin:{tensor.name}", f"other values than weights.safetensors, from byte {start}")
+    at = -(-at // WORD) * WORD
+    for kernel in parts.network.kernels:
+        if isinstance(kernel, Lookup):
+            needed = parts.constants[kernel.table].astype(NUMPY[parts.network.tensor(kernel.y).dtype]).tobytes()
+            needed = needed.ljust(-(-len(needed) // WORD) * WORD, b"\0")
+            if stored[at : at + len(needed)] != needed:
+                yield _error(f"tables.bin:{kernel.name}", f"other rows than weights.safetensors, from byte {at}")
+            at += len(needed)
+    if at != len(stored):
+        yield _error("tables.bin", f"{len(stored)} bytes, the kernels have tables of {at}")
+
+
+def _calls(parts: Parts) -> Iterator[Diagnostic]:
+    """The host calls of the program are the host kernels of the network."""
+    sizes = {tensor.name: tensor.size_bytes for tensor in parts.network.tensors}
+    needed = [
+        (k.name, tuple(sizes[x] for x in k.xs), tuple(sizes[y] for y in k.ys), k.macs)
+        for k in parts.network.kernels
+        if isinstance(k, Host)
+    ]
+    found = [(call.name, call.takes, call.gives, call.macs) for call in parts.program.calls]
+    difference = _first_difference(found, needed)
+    if difference is not None:
+        yield _error(f"program.bin:call {difference[0]}", "kernels.json has another call for the host")
 
 
 def _golden(parts: Parts) -> Iterator[Diagnostic]:
@@ -240,7 +297,7 @@ def _golden(parts: Parts) -> Iterator[Diagnostic]:
             yield _error(f"golden.npz:{key}", "not there" if key in needed else "no tensor of the network")
             continue
         tensor, array = parts.network.tensor(needed[key]), parts.golden[key]
-        dtype = np.dtype(np.uint8 if tensor.dtype == "u8" else np.int8)
+        dtype = np.dtype(NUMPY[tensor.dtype])
         if array.shape[1:] != tensor.shape or array.dtype != dtype:
             yield _error(
                 f"golden.npz:{key}", f"{array.dtype}{list(array.shape)} for {tensor.dtype}{list(tensor.shape)}"

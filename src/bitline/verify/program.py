@@ -11,7 +11,7 @@ import numpy as np
 from bitline.core.diagnostics import Diagnostic, refuse
 from bitline.isa.table import BY_OPCODE
 from bitline.verify import flat as f
-from bitline.verify.flat import I64, FlatProgram
+from bitline.verify.flat import I64, FlatPost, FlatProgram
 
 FINDINGS = 16
 WIDEST = 1 << 44
@@ -73,8 +73,14 @@ def _structure(program: FlatProgram) -> list[Diagnostic]:
                     errors.append(_error(f"{row[f.ARG0]} is no byte", where))
                 if op == f.MVM and not 0 <= row[f.ARG0] < program.math_count:
                     errors.append(_error(f"no arithmetic {row[f.ARG0]}", where))
-                if op == f.VECTOR and not 0 <= row[f.ARG0] < len(program.post_ops):
+                if op == f.VECTOR and not 0 <= row[f.ARG0] < len(program.posts):
                     errors.append(_error(f"no vector operation {row[f.ARG0]}", where))
+                if op == f.HOST and not 0 <= row[f.ARG0] < len(program.calls):
+                    errors.append(_error(f"no host call {row[f.ARG0]}", where))
+                if op == f.HOST and depth:
+                    errors.append(_error("a host call inside a loop", where))
+                if op == f.TAKE and not _is_table(program, row):
+                    errors.append(_error("takes rows of a table that lies in no constant memory", where))
                 if op not in _UNITS[unit]:
                     errors.append(_error(f"unit {unit!r} cannot run `{BY_OPCODE[op].mnemonic}`", where))
     for operand in program.operands:
@@ -132,28 +138,83 @@ def _size_errors(program: FlatProgram) -> list[Diagnostic]:
                 if row[f.OP] == f.WRITE and min(row[f.ROWS], row[f.COLS]) < 1:
                     errors.append(_error(f"writes {row[f.ROWS]} x {row[f.COLS]} cells", where))
                 if row[f.OP] == f.VECTOR:
-                    sizes = [size(int(row[c])) for c in (f.DST, f.SRC0, f.SRC1, f.SRC2)]
-                    op = program.post_ops[row[f.ARG0]]
-                    if not _vector_fits(op, *sizes):
-                        out, *taken = sizes
-                        errors.append(_error(f"`{op}` of {', '.join(map(str, taken))} bytes gives {out}", where))
+                    out, *operands, parameters = (size(int(row[c])) for c in (f.DST, f.SRC0, f.SRC1, f.SRC2, f.SRC3))
+                    post = program.posts[row[f.ARG0]]
+                    if not _vector_fits(post, out, operands, parameters):
+                        taken = ", ".join(map(str, [*operands, parameters]))
+                        errors.append(_error(f"`{post.op}` of {taken} bytes gives {out}", where))
+                if row[f.OP] == f.HOST:
+                    sizes = (size(int(row[f.SRC0])), size(int(row[f.DST])))
+                    if sizes != program.calls[row[f.ARG0]]:
+                        errors.append(_error(f"a host call takes {sizes[0]} bytes and gives {sizes[1]}", where))
+                if row[f.OP] == f.TAKE and 4 * size(int(row[f.DST])) != size(int(row[f.SRC0])) * int(row[f.COLS]):
+                    errors.append(_error("takes other rows than it has numbers", where))
     return errors
 
 
-def _vector_fits(op: str, out: int, a: int, b: int, parameters: int) -> bool:
+def _is_table(program: FlatProgram, row: I64) -> bool:
+    """Whether all rows that an instruction may take lie in a constant memory."""
+    space, base, rows, size = (int(row[c]) for c in (f.ARG0, f.ARG1, f.ROWS, f.COLS))
+    if not 0 <= space < len(program.spaces) or base < 0 or rows < 1 or size < 1:
+        return False
+    return program.spaces[space].constant and base + rows * size <= program.spaces[space].bytes
+
+
+OPERANDS = {
+    "sum": (1, 2, 3), "product": (2,), "quotient": (2,), "largest": (1, 2, 3), "smallest": (1, 2, 3), "prelu": (2,),
+    "select": (3,), "equal": (2,), "modulo": (2,), "table": (1,), "curve": (1,),
+}  # fmt: skip
+"""How many operands an operation has that goes element by element."""
+
+
+def _vector_fits(post: FlatPost, out: int, operands: list[int], parameters: int) -> bool:
     """Bytes of the operands of a vector instruction, as `ir.program.Vector` states them."""
-    match op:
+    given = [size for size in operands if size]
+    if len(given) != len(post.widths) or operands[: len(given)] != given or out % post.width or not out:
+        return False
+    if any(size % width for size, width in zip(given, post.widths, strict=True)):
+        return False
+    elements = out // post.width
+    counts = [size // width for size, width in zip(given, post.widths, strict=True)]
+    if post.op in OPERANDS:
+        if len(counts) not in OPERANDS[post.op] or len(post.spreads) != len(counts):
+            return False
+        spread = [n == elements or elements % (n * times) == 0 for n, times in zip(counts, post.spreads, strict=True)]
+        return all(spread) and _table_fits(post, parameters)
+    return _whole_fits(post, elements, counts, parameters)
+
+
+def _table_fits(post: FlatPost, parameters: int) -> bool:
+    match post.op:
+        case "table":
+            return post.widths == (1,) and parameters == 256 * post.width
+        case "curve":
+            knots, rest = divmod(parameters, 4)
+            return (
+                post.widths == (2,) and rest == 0 and knots >= 2 and (knots - 1) & (knots - 2) == 0 and knots <= 65537
+            )
+        case _:
+            return parameters == 0
+
+
+def _whole_fits(post: FlatPost, elements: int, counts: list[int], parameters: int) -> bool:
+    """Operations in which elements meet."""
+    a, inner = counts[0], post.inner
+    match post.op:
         case "requantise":
             columns, rest = divmod(parameters, 12)
-            return columns > 0 and rest == 0 and out % columns == 0 and a == 4 * out and b == 0
-        case "add":
-            return a == b == out and parameters == 0
-        case "table":
-            return a == out and b == 0 and parameters == 256
+            return columns > 0 and rest == 0 and elements % columns == 0 and a == elements and post.widths == (4,)
         case "max" | "mean":
-            return 0 < out <= a and a % out == 0 and b == parameters == 0
+            return len(counts) == 1 and 0 < elements <= a and a % elements == 0 and parameters == 0
         case "softmax":
-            return a == out and b == 0 and parameters == 1024
+            entries = 1024 if post.widths == (1,) else 2048
+            return a == elements and inner > 0 and a % inner == 0 and parameters == entries and max(post.widths) <= 2
+        case "norm":
+            return a == elements and inner > 0 and a % inner == 0 and parameters == 16 * inner and max(post.widths) <= 2
+        case "matmul":
+            if len(counts) != 2 or inner < 1 or a % inner or counts[1] % inner:
+                return False
+            return (a // inner) * (counts[1] // inner) == elements and parameters == 0
         case _:
             return False
 
@@ -161,10 +222,11 @@ def _vector_fits(op: str, out: int, a: int, b: int, parameters: int) -> bool:
 _CONTROL = {f.END, f.LOOP, f.CORES, f.WAIT, f.POST, f.SEND, f.RECV}
 _UNITS = {
     "dma_in": _CONTROL | {f.DMA, f.FILL},
-    "dma_out": _CONTROL | {f.DMA, f.FILL},
+    "dma_out": _CONTROL | {f.DMA, f.FILL, f.TAKE},
     "write": _CONTROL | {f.WRITE},
     "mvm": _CONTROL | {f.MVM},
     "vector": _CONTROL | {f.VECTOR},
+    "host": _CONTROL | {f.HOST},
 }
 
 
@@ -268,6 +330,7 @@ class _Run:
             return [], 0
         queues = cores * count
         slot_table, slot_queue, slots = self._readers(units, starts)
+        read_base, reads = self._read_clocks(slots)
         found = np.zeros((FINDINGS, 5), np.int64)
         spaces = program.spaces
         total, executed, stuck, at, tokens, messages = races.check(
@@ -291,6 +354,8 @@ class _Run:
             slots,
             slot_table,
             slot_queue,
+            np.array([count if s.per_core else 0 for s in spaces] + [count], np.int64),
+            read_base,
             program.arrays,
             program.array_rows,
             program.array_cols,
@@ -301,7 +366,7 @@ class _Run:
             self.col_cells,
             self.writer,
             self.written_at,
-            np.zeros((len(self.writer), max(1, int(slots.max()))), np.int32),
+            np.zeros(reads, np.int32),
             found,
         )
 
@@ -339,7 +404,10 @@ class _Run:
         return errors, int(executed)
 
     def _readers(self, units: tuple[str, ...], starts: I64) -> tuple[I64, I64, I64]:
-        """For every memory, and last the arrays: which queues read it, so that only they need a clock per granule."""
+        """For every memory, and last the arrays: which queues read it, so that only they need a clock per granule.
+
+        Only queues of the same core read a memory of a core, or arrays: there a slot stands for a unit, not a queue.
+        """
         program = self.program
         cores, count = program.cores, len(units)
         spaces = len(program.spaces)
@@ -355,12 +423,28 @@ class _Run:
             accumulating = code[(code[:, f.OP] == f.MVM) & (code[:, f.OVERWRITE] != 0), f.DST]
             read |= {int(s) for s in program.operands[accumulating, f.O_SPACE]}
             for space in read:
+                if space == spaces or program.spaces[space].per_core:
+                    table[space, unit::count] = slots[space]
+                    who[space, slots[space]] = unit
+                    slots[space] += 1
+                    continue
                 for core in range(cores):
                     queue = core * count + unit
                     table[space, queue] = slots[space]
                     who[space, slots[space]] = queue
                     slots[space] += 1
         return table, who, slots
+
+    def _read_clocks(self, slots: I64) -> tuple[I64, int]:
+        """Where the clocks of a memory's readers begin, less those of granule 0 .. its base; and how many there are."""
+        begins = [*self.bases.tolist(), self.array_base]
+        ends = [*begins[1:], len(self.writer)]
+        bases: list[int] = []
+        total = 0
+        for begin, end, readers in zip(begins, ends, slots.tolist(), strict=True):
+            bases.append(total - begin * readers)
+            total += (end - begin) * readers
+        return np.array(bases, np.int64), max(1, total)
 
 
 def _places(edges: set[int], size: int) -> I64:

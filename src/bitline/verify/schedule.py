@@ -1,7 +1,8 @@
 """Whether a schedule computes every output column once, in order, and keeps every tensor until its last reader is done.
 
 Derived anew from the network: nothing of the scheduler is used. A column is an output column of a MatMul, a channel of
-a Pool, and one stored element of every other kernel.
+a Pool, a row of a softmax, norm or look-up, a row of all products of two activations, and one stored element of every
+other kernel.
 """
 
 from __future__ import annotations
@@ -15,12 +16,28 @@ import numpy as np
 import numpy.typing as npt
 
 from bitline.core.diagnostics import Diagnostic
-from bitline.ir.kernels import Kernel, MatMul, Network, Pool, Softmax, inputs_of
+from bitline.ir.kernels import (
+    BatchMatMul,
+    Elementwise,
+    Host,
+    Kernel,
+    Lookup,
+    MatMul,
+    Move,
+    Network,
+    Norm,
+    Pool,
+    Softmax,
+    inputs_of,
+    outputs_of,
+)
 from bitline.ir.residency import TensorResidency
 from bitline.ir.schedule import Job, KernelSchedule, Schedule, Strip
 
 FINDINGS: Final = 20
 OF_ONE_KIND: Final = 5
+CONSTANT: Final = "tables"
+"""The memory of tensors that never change."""
 LARGEST: Final = 1 << 40
 """No honest address is larger; below it every sum here fits int64."""
 MOST_COLUMNS: Final = 1 << 31
@@ -73,13 +90,16 @@ def _pairs(network: Network, schedule: Schedule) -> Iterator[tuple[int, Kernel, 
 def _dependencies(network: Network) -> Iterator[Diagnostic]:
     """Kernels stand in an order in which nothing is read before it is written, and nothing is written twice."""
     written = {port.tensor for port in network.ports if port.direction == "input"}
-    for kernel in network.kernels:
+    written |= {tensor.name for tensor in network.tensors if tensor.constant}
+    for number, kernel in enumerate(network.kernels):
+        repeat = network.repeat_of(number)
         for name in inputs_of(kernel):
             if name not in written:
                 yield _schedule_error(f"reads {name!r}, which nothing wrote before it", kernel.name)
-        if kernel.y in written:
-            yield _schedule_error(f"writes {kernel.y!r}, which is written already", kernel.name)
-        written.add(kernel.y)
+        for name in outputs_of(kernel):
+            if name in written and not (repeat and name in repeat.carried):
+                yield _schedule_error(f"writes {name!r}, which is written already", kernel.name)
+            written.add(name)
     for port in network.ports:
         if port.tensor not in written:
             yield _schedule_error(f"nothing writes {port.tensor!r}, which this port stands for", port.name)
@@ -156,7 +176,13 @@ def _width(kernel: Kernel, network: Network) -> int | None:
             return kernel.matrix.groups * kernel.matrix.cols
         case Pool():
             return kernel.read.shape[-1]
-        case _:
+        case Softmax() | Norm() | Lookup():
+            return kernel.read.shape[0]
+        case BatchMatMul():
+            return kernel.a.map.shape[0] * kernel.a.map.shape[1]
+        case Host():
+            return 1
+        case Elementwise() | Move():
             return next((prod(t.shape) for t in network.tensors if t.name == kernel.y), None)
 
 
@@ -165,7 +191,7 @@ def _columns(network: Network, schedule: Schedule, cores: int) -> Iterator[Diagn
     for _, kernel, plan in _pairs(network, schedule):
         width = _width(kernel, network)
         if width is None:
-            yield _schedule_error(f"writes {kernel.y!r}, which is no tensor of the network", kernel.name)
+            yield _schedule_error("writes what is no tensor of the network", kernel.name)
             continue
         if not all(_job_is_sane(job, cores) for job in plan.jobs):
             continue
@@ -213,10 +239,10 @@ def _strips(network: Network, schedule: Schedule, cores: int) -> Iterator[Diagno
                     yield from _rows(kernel, strip, place)
                 elif strip.pieces:
                     yield _schedule_error(f"{len(strip.pieces)} blocks for a {kernel.kind}", place)
-                if isinstance(kernel, Softmax):
-                    row = next((t.shape[2] for t in network.tensors if t.name == kernel.y), strip.cols)
-                    if strip.cols != row or strip.col % row or job.unit_cols % row:
-                        yield _schedule_error(f"columns {strip.col} + {strip.cols} are no row of {row}", place)
+                if isinstance(kernel, BatchMatMul):
+                    m = kernel.a.map.shape[1]
+                    if strip.col // m != (strip.col + strip.cols - 1) // m or (job.units > 1 and job.unit_cols % m):
+                        yield _schedule_error(f"rows {strip.col} + {strip.cols} are of two products of {m}", place)
 
 
 def _cuts_groups(kernel: MatMul, job: Job) -> bool:
@@ -261,7 +287,9 @@ def _tensors(network: Network, schedule: Schedule, sizes: Mapping[str, int]) -> 
         wanted = tensors[home.tensor].size_bytes
         if home.bytes != wanted:
             yield _tensor_error(f"has room for {home.bytes} bytes and takes {wanted}", home.tensor)
-        if home.memory not in sizes:
+        if (home.memory == CONSTANT) != bool(tensors[home.tensor].constant):
+            yield _tensor_error(f"lies in {home.memory!r}", home.tensor)
+        elif home.memory not in sizes:
             yield _tensor_error(f"lies in {home.memory!r}; memories are {', '.join(sizes)}", home.tensor)
         elif home.address < 0 or home.address + home.bytes > sizes[home.memory]:
             span = f"bytes {home.address}..{home.address + home.bytes - 1}"
@@ -275,10 +303,19 @@ def _lifetimes(network: Network, schedule: Schedule) -> Iterator[Diagnostic]:
     """A tensor lives from its writer (-1: the host) to its last reader (the number of kernels: the host)."""
     steps = len(network.kernels)
     births = {port.tensor: -1 for port in network.ports if port.direction == "input"}
-    births |= {kernel.y: step for step, kernel in enumerate(network.kernels)}
+    births |= {tensor.name: -1 for tensor in network.tensors if tensor.constant}
+    for step, kernel in enumerate(network.kernels):
+        for name in outputs_of(kernel):
+            births[name] = min(births.get(name, step), _first_written(network, step, kernel))
     deaths = dict(births)
     for step, kernel in enumerate(network.kernels):
-        deaths |= dict.fromkeys(inputs_of(kernel), step)
+        repeat = network.repeat_of(step)
+        for name in inputs_of(kernel):  # what was made before a repetition is read again in its last pass
+            again = repeat is not None and births.get(name, -1) < repeat.first
+            deaths[name] = max(deaths.get(name, step), repeat.last if repeat is not None and again else step)
+        for name in outputs_of(kernel):
+            again = repeat is not None and (name in repeat.carried or births.get(name, step) < step)
+            deaths[name] = max(deaths.get(name, step), repeat.last if repeat is not None and again else step)
     deaths |= {port.tensor: steps for port in network.ports if port.direction == "output"}
     for home in schedule.tensors:
         lives = f"lives from step {home.from_step} to {home.to_step}"
@@ -292,6 +329,13 @@ def _lifetimes(network: Network, schedule: Schedule) -> Iterator[Diagnostic]:
             yield _tensor_error(f"{lives}, but is written at {birth}", home.tensor)
         if death is not None and home.to_step < death:
             yield _tensor_error(f"{lives}, but is read at {death}", home.tensor)
+
+
+def _first_written(network: Network, step: int, kernel: Kernel) -> int:
+    """The step from which a result must keep its place: what is filled over many passes, from the first of them."""
+    repeat = network.repeat_of(step)
+    fills = isinstance(kernel, Move) and any(part.write_step for part in kernel.parts)
+    return repeat.first if repeat is not None and fills else step
 
 
 def _memories(schedule: Schedule, sizes: Mapping[str, int]) -> Iterator[Diagnostic]:

@@ -19,9 +19,7 @@ from bitline.graph import shapes
 from bitline.graph.model import Array, Wiring, attribute, copied, keep_nodes, subgraphs
 from bitline.graph.passes.drop_identities import drop_identities
 from bitline.graph.passes.inline_branches import inline_branches
-
-FOLD_BYTES = 64 * 2**20
-FOLD_BYTES_TOTAL = 256 * 2**20
+from bitline.graph.shapes import FOLD_BYTES, FOLD_BYTES_TOTAL
 
 _KEPT = frozenset(
     {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Dropout"}
@@ -93,7 +91,7 @@ def _constant_value(node: onnx.NodeProto) -> onnx.TensorProto | None:
 def _foldable(model: onnx.ModelProto, each_bytes: int, budget: int) -> set[int]:
     """Indices of nodes that can be computed now, each with outputs of known and bearable size."""
     wiring = Wiring(model.graph)
-    constant = set(wiring.constants)
+    constant = {name for name, t in wiring.constants.items() if t.data_location != TensorProto.EXTERNAL}
     chosen: set[int] = set()
     for index, node in enumerate(model.graph.node):
         if node.op_type in _KEPT or node.domain not in ("", "ai.onnx") or any(True for _ in subgraphs(node)):

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from bitline.core.diagnostics import Refusal
+from bitline.data.grammar import Preprocess, parse_preprocess
+from bitline.data.load import load_data
 from bitline.graph.model import Model
-from bitline.quant.calibration import Preprocess, Samples, batches, checked, load_data, parse_preprocess, sample_count
+from bitline.quant.calibration import Samples, batches, checked, sample_count
 from tests.graph.build import as_model, parsed
 
 IMAGE = as_model(parsed("float[1,3,2,2] input) => (float[1,3,2,2] y", "y = Relu(input)"))
