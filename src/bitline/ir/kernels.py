@@ -372,7 +372,8 @@ class Port:
 
     `shape` is the model's, `view` takes its index to the stored tensor. `real` means that the user's side is float and
     the host quantises or dequantises with the tensor's scale; the chip sees integers only. `dtype`: numpy's name of the
-    user's type. `clamp`: the model clips this input before it quantises it, to these integers.
+    user's type. `clamp`: the model clips this input before it quantises it, to these integers. `state`: the input that
+    this output feeds at the next step of a stream.
     """
 
     name: str
@@ -383,6 +384,7 @@ class Port:
     real: bool
     dtype: str = "float32"
     clamp: tuple[int, int] | None = None
+    state: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,6 +33,7 @@ class QuantOptions:
     granularity: Granularity = "channel"
     method: Method = "best"
     percentile: float = 99.99
+    states: tuple[tuple[str, str], ...] = ()
     residual_bits: ResidualBits = "auto"
     residual_threshold_db: float = 20.0
     unary_bits: UnaryBits = 8

@@ -152,6 +152,7 @@ def _tries(
         grids = assign_grids(
             wiring, ready.plan, ranges, extremes=extremes, masks=ready.masks, wide=wide, options=options
         )
+        grids = tied(ready.plan, grids, options.states)
         quantised = replace(ready.model, proto=write_qdq(ready.model, ready.plan, grids, options))
         tried.append(_Try(error=_error(wanted, _outputs(quantised, judged)), method=method, grids=grids))
     return tried

@@ -436,7 +436,7 @@ class _Run:
         return table, who, slots
 
     def _read_clocks(self, slots: I64) -> tuple[I64, int]:
-        """Where the clocks of a memory's readers begin, less those of granule 0 .. its base; and how many there are."""
+        """(start of every memory's read clocks, as if it began at granule 0; how many clocks there are in all)."""
         begins = [*self.bases.tolist(), self.array_base]
         ends = [*begins[1:], len(self.writer)]
         bases: list[int] = []
