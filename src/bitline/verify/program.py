@@ -424,7 +424,7 @@ class _Run:
         for unit in range(count):
             code = program.code[starts[unit] : starts[unit + 1]]
             read: set[int] = {spaces} if (code[:, f.OP] == f.MVM).any() else set()
-            for column in (f.SRC0, f.SRC1, f.SRC2):
+            for column in (f.SRC0, f.SRC1, f.SRC2, f.SRC3):
                 chosen = code[code[:, column] >= 0, column]
                 read |= {int(s) for s in program.operands[chosen, f.O_SPACE]}
             accumulating = code[(code[:, f.OP] == f.MVM) & (code[:, f.OVERWRITE] != 0), f.DST]
