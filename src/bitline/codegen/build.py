@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bitline.codegen.context import BARRIER, TOKENS, Context, Placed
+from bitline.codegen.context import ARRIVE, GO, TOKENS, Context, Placed
 from bitline.codegen.emit import TABLES, Group, Tables, emit_queues
 from bitline.codegen.matmul import PARAMETER_BYTES, setup_nest
 from bitline.codegen.nest import closing_nest, kernel_nest
@@ -251,7 +251,7 @@ def build_program(network: Network, schedule: Schedule, constants: Constants, ma
         local("psum", machine.psum_bytes),
         local("output", machine.output_bytes),
     )
-    tables = Tables(cores=machine.cores, spaces=spaces, tokens=TOKENS, channels=(BARRIER,))
+    tables = Tables(cores=machine.cores, spaces=spaces, tokens=TOKENS, channels=(ARRIVE, GO))
     groups = _groups(network, nests)
     if open_end:
         groups.append(Group(nests=((last, closing_nest(machine.cores)),)))
@@ -265,7 +265,7 @@ def build_program(network: Network, schedule: Schedule, constants: Constants, ma
         array_cols=machine.array_cols,
         spaces=spaces,
         tokens=TOKENS,
-        channels=(BARRIER,),
+        channels=(ARRIVE, GO),
         runs=tuple(tables.runs),
         maths=tuple(tables.maths),
         posts=tuple(tables.posts),

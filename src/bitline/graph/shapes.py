@@ -153,7 +153,7 @@ def _branch_values(branch: onnx.GraphProto, model: onnx.ModelProto) -> list[onnx
             )
     spread = _spread(part)
     try:
-        onnx.shape_inference.infer_shapes(without_large_constants(spread), strict_mode=True)
+        infer_shapes(spread, strict=True)
     except onnx.shape_inference.InferenceError as error:
         if "): [ShapeInferenceError]" in str(
             error

@@ -16,6 +16,8 @@ from bitline.verify.flat import I64, FlatPost, FlatProgram
 FINDINGS = 16
 WIDEST = 1 << 44
 """No honest number of a program is larger."""
+MANY_READS = 1 << 27
+"""Read clocks above which they are kept in 16 bits where that is enough."""
 MOST_PLACES = 1 << 30
 """Pieces of memory whose last writer is kept."""
 
@@ -35,7 +37,12 @@ def verify_program(data: bytes) -> ProgramProof:
     errors = _structure(program)
     if errors:
         return ProgramProof(errors=tuple(errors), executed=0)
-    return _Run(program).errors()
+    from bitline.verify import races
+
+    proof = _Run(program, races.FEW_TOKENS, races.FEW_LETTERS).errors()
+    if not proof.errors:
+        return proof
+    return _Run(program, races.TOKEN_CAPACITY, races.LETTER_CAPACITY).errors()
 
 
 def _error(message: str, place: str) -> Diagnostic:
@@ -241,8 +248,8 @@ def _token_errors(program: FlatProgram, unit: str, op: int, token: int, tokens: 
 class _Run:
     """Lays memories out as granules, then runs setup and main as one program with a full stop in between."""
 
-    def __init__(self, program: FlatProgram) -> None:
-        self.program = program
+    def __init__(self, program: FlatProgram, token_capacity: int, letter_capacity: int) -> None:
+        self.program, self.token_capacity, self.letter_capacity = program, token_capacity, letter_capacity
         self.granules = self._granules()
         cores = program.cores
         bases: list[int] = []
@@ -366,8 +373,10 @@ class _Run:
             self.col_cells,
             self.writer,
             self.written_at,
-            np.zeros(reads, np.int32),
+            np.zeros(reads, np.int16 if reads > MANY_READS and self._posts(starts) < 1 << 15 else np.int32),
             found,
+            self.token_capacity,
+            self.letter_capacity,
         )
 
         def name(queue: int) -> str:
@@ -403,6 +412,24 @@ class _Run:
             errors.append(_error("a message is sent and never received", phase))
         return errors, int(executed)
 
+    def _posts(self, starts: I64) -> int:
+        """The most that any queue hands on, which is how far its clock goes."""
+        most = 0
+        for first, last in zip(starts[:-1], starts[1:], strict=True):
+            times, stack, total = 1, list[int](), 1
+            for row in self.program.code[first:last]:
+                if row[f.OP] == f.LOOP:
+                    stack.append(times)
+                    times *= int(row[f.ARG0])
+                elif row[f.OP] == f.CORES:
+                    stack.append(times)
+                elif row[f.OP] == f.END:
+                    times = stack.pop()
+                elif row[f.OP] in (f.POST, f.SEND):
+                    total += times
+            most = max(most, total)
+        return most
+
     def _readers(self, units: tuple[str, ...], starts: I64) -> tuple[I64, I64, I64]:
         """For every memory, and last the arrays: which queues read it, so that only they need a clock per granule.
 
@@ -417,7 +444,7 @@ class _Run:
         for unit in range(count):
             code = program.code[starts[unit] : starts[unit + 1]]
             read: set[int] = {spaces} if (code[:, f.OP] == f.MVM).any() else set()
-            for column in (f.SRC0, f.SRC1, f.SRC2):
+            for column in (f.SRC0, f.SRC1, f.SRC2, f.SRC3):
                 chosen = code[code[:, column] >= 0, column]
                 read |= {int(s) for s in program.operands[chosen, f.O_SPACE]}
             accumulating = code[(code[:, f.OP] == f.MVM) & (code[:, f.OVERWRITE] != 0), f.DST]

@@ -56,6 +56,9 @@ TOKEN_CAPACITY = 256
 """Outstanding posts that a counter may hold."""
 LETTER_CAPACITY = 8
 """Messages that may be on their way from one core to another; a sender waits when there are more."""
+FEW_TOKENS, FEW_LETTERS = 16, 2
+"""What honest programs need. A program that ends with these ends with the full capacities, with its accesses in the
+same order: capacity delays a sender and orders nothing."""
 
 
 class Tables(NamedTuple):
@@ -309,7 +312,7 @@ def check(
     space_slots, slot_table, slot_queue, core_units, read_base,
     array_count, array_rows, array_cols, array_base, row_edge, col_edge, row_cells, col_cells,
     writer, written_at, read_at,
-    found,
+    found, token_capacity, letter_capacity,
 ):  # fmt: skip
     """Run every queue to its end.
 
@@ -332,10 +335,10 @@ def check(
     at = queue_first.copy()
     posted = np.zeros((cores, token_count), np.int64)
     taken = np.zeros((cores, token_count), np.int64)
-    copies = np.zeros((cores, token_count, TOKEN_CAPACITY, queues), np.int32)
+    copies = np.zeros((cores, token_count, token_capacity, queues), np.int32)
     sent = np.zeros((cores, cores, channel_count), np.int64)
     received = np.zeros((cores, cores, channel_count), np.int64)
-    letters = np.zeros((cores, cores, channel_count, LETTER_CAPACITY, queues), np.int32)
+    letters = np.zeros((cores, cores, channel_count, letter_capacity, queues), np.int32)
     executed = 0
     progress = True
     while progress:
@@ -358,7 +361,7 @@ def check(
                     taken[core, token] += 1
                 elif op == POST:
                     token = code[place, ARG0]
-                    if posted[core, token] - taken[core, token] >= TOKEN_CAPACITY:
+                    if posted[core, token] - taken[core, token] >= token_capacity:
                         _report(watch, FULL, q, place, -1, token)
                         break
                     _hand_on(copies[core, token], posted[core, token], clocks, q)
@@ -367,7 +370,7 @@ def check(
                     peer = (core + _number(operands, code[place, ARRAY], counters[q], depth[q])) % cores
                     channel = code[place, ARG0]
                     if op == SEND:
-                        if sent[core, peer, channel] - received[core, peer, channel] >= LETTER_CAPACITY:
+                        if sent[core, peer, channel] - received[core, peer, channel] >= letter_capacity:
                             break
                         _hand_on(letters[core, peer, channel], sent[core, peer, channel], clocks, q)
                         sent[core, peer, channel] += 1

@@ -41,7 +41,7 @@ COUNTS = {
     "Min": 20,
     "Pad": 3,
     "ReduceMean": 8,
-    "Reshape": 10,
+    "Reshape": 9,
     "Resize": 30,
     "Slice": 8,
     "Split": 5,
