@@ -30,6 +30,7 @@ from bitline.ir.kernels import (
     Norm,
     Pool,
     Read,
+    Repeat,
     Softmax,
     Tensor,
 )
@@ -66,10 +67,13 @@ class _Builder:
         self.initializers: list[onnx.TensorProto] = []
         self.known: dict[bytes, str] = {}
         self.opset = OPSET
+        self.renamed: dict[str, str] = {}
+        self.count = 0
 
     def op(self, kind: str, *inputs: str, out: str = "", **attributes: int | list[int]) -> str:
-        name = out or f"t{len(self.nodes)}"
-        node = helper.make_node(kind, list(inputs), [name], name=f"{kind}_{len(self.nodes)}")
+        self.count += 1
+        name = out or f"t{self.count}"
+        node = helper.make_node(kind, list(inputs), [name], name=f"{kind}_{self.count}")
         node.attribute.extend(helper.make_attribute(key, value) for key, value in attributes.items())
         self.nodes.append(node)
         return name
@@ -93,13 +97,14 @@ class _Builder:
     def gathered(self, name: str, read: IndexMap, padding: int) -> str:
         """The tensor's elements at an index map, [its shape], padding appended as one more element."""
         tensor = self.network.tensor(name)
+        stored = self.named(name)
         fill = self.constant(np.array(padding, NUMPY[tensor.dtype]))
         owners = _axis_of_digits(read)
         if owners is not None:
             return self.gathered_by_axis(name, read, owners, padding)
         indices = read.evaluate()
         size = int(np.prod(read.source))
-        flat = self.op("Reshape", name, self.integers(-1))
+        flat = self.op("Reshape", stored, self.integers(-1))
         if (indices < 0).any():
             flat = self.op("Concat", flat, self.op("Reshape", fill, self.integers(1)), axis=0)
         return self.op("Gather", flat, self.constant(np.where(indices < 0, size, indices)), axis=0)
@@ -111,7 +116,7 @@ class _Builder:
         for axis in range(len(read.source)):
             lists.append(read.coordinate_values(axis, digits[axis]).reshape(-1))
         tensor = self.network.tensor(name)
-        source = name
+        name = source = self.named(name)
         before = [max(0, -int(values.min())) for values in lists]
         after = [max(0, int(v.max()) - size + 1) for v, size in zip(lists, read.source, strict=True)]
         if any(before) or any(after):
@@ -463,7 +468,7 @@ class _Builder:
         names: dict[str, str] = {}
         for value, stored in zip(inner.input, kernel.xs, strict=True):
             shape = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
-            names[value.name] = self.op("Reshape", stored, self.integers(*shape))
+            names[value.name] = self.op("Reshape", self.named(stored), self.integers(*shape))
         for tensor in inner.initializer:
             copy = onnx.TensorProto()
             copy.CopyFrom(tensor)
@@ -478,6 +483,93 @@ class _Builder:
         for value, stored in zip(inner.output, kernel.ys, strict=True):
             shape = self.network.tensor(stored).shape
             self.op("Reshape", names[value.name], self.integers(1, *shape), out=stored)
+
+    def repeat(self, repeat: Repeat) -> None:
+        """A `Loop` over the kernels: carried tensors are its state, what is filled over all passes its scan outputs."""
+        network = self.network
+        prefix = f"{repeat.name}/"
+        body = network.kernels[repeat.first : repeat.last + 1]
+        moves = [k for k in body if isinstance(k, Move)]
+        carries = {k.y: k for k in moves if k.y in repeat.carried}
+        fills = [k for k in moves if any(part.write_step for part in k.parts)]
+        outer, outer_names = self.nodes, dict(self.renamed)
+        self.nodes = []
+        turn, going = f"{prefix}turn", f"{prefix}going"
+        for name in repeat.carried:
+            self.renamed[name] = f"{prefix}{name}"
+        results: dict[str, str] = {}
+        for kernel in body:
+            if isinstance(kernel, Move) and (kernel.y in carries or kernel in fills):
+                results[kernel.y] = self.moved_elements(kernel, turn, f"{prefix}next/{kernel.y}")
+            elif isinstance(kernel, Move):
+                elements = self.moved_elements(kernel, turn, "")
+                shape = self.integers(1, *network.tensor(kernel.y).shape)
+                self.op("Reshape", elements, shape, out=kernel.y)
+            else:
+                self.kernel(kernel)
+        states: list[str] = []
+        for name in repeat.carried:
+            shape = self.integers(1, *network.tensor(name).shape)
+            states.append(self.op("Reshape", results[name], shape))
+        same = self.op("Identity", going)
+        inner, self.nodes, self.renamed = self.nodes, outer, outer_names
+        types = [ONNX_TYPE[network.tensor(name).dtype] for name in repeat.carried]
+        shapes = [[1, *network.tensor(name).shape] for name in repeat.carried]
+        graph = helper.make_graph(
+            inner,
+            repeat.name,
+            [
+                helper.make_tensor_value_info(turn, TensorProto.INT64, []),
+                helper.make_tensor_value_info(going, TensorProto.BOOL, []),
+                *(
+                    helper.make_tensor_value_info(f"{prefix}{name}", kind, shape)
+                    for name, kind, shape in zip(repeat.carried, types, shapes, strict=True)
+                ),
+            ],
+            [
+                helper.make_tensor_value_info(same, TensorProto.BOOL, []),
+                *(
+                    helper.make_tensor_value_info(state, kind, shape)
+                    for state, kind, shape in zip(states, types, shapes, strict=True)
+                ),
+                *(onnx.ValueInfoProto(name=results[kernel.y]) for kernel in fills),
+            ],
+        )
+        count = self.constant(np.array(repeat.count, np.int64))
+        ends = [f"{prefix}end/{name}" for name in repeat.carried]
+        stacks = [f"{prefix}all/{kernel.y}" for kernel in fills]
+        loop = helper.make_node("Loop", [count, "", *repeat.carried], [*ends, *stacks], name=repeat.name, body=graph)
+        self.nodes.append(loop)
+        for name, end in zip(repeat.carried, ends, strict=True):
+            self.renamed[name] = end
+        for kernel, stack in zip(fills, stacks, strict=True):
+            places = np.concatenate([part.write.evaluate().reshape(-1) for part in kernel.parts])
+            steps = np.concatenate([np.full(part.write.evaluate().size, part.write_step) for part in kernel.parts])
+            all_places = (places[None, :] + np.arange(repeat.count)[:, None] * steps[None, :]).reshape(-1)
+            flat = self.op("Reshape", stack, self.integers(-1))
+            whole = self.op("Gather", flat, self.constant(np.argsort(all_places)), axis=0)
+            self.op("Reshape", whole, self.integers(1, *network.tensor(kernel.y).shape), out=kernel.y)
+
+    def moved_elements(self, kernel: Move, turn: str, out: str) -> str:
+        """What a copy of one pass takes, part after part; in the order of the result where it writes all of it."""
+        taken: list[str] = []
+        for part in kernel.parts:
+            indices = part.read.evaluate().reshape(-1)
+            assert (indices >= 0).all(), "a copy inside a repetition pads nothing"
+            flat = self.op("Reshape", self.named(part.x), self.integers(-1))
+            index = self.constant(indices)
+            if part.read_step:
+                index = self.op("Add", index, self.op("Mul", turn, self.integers(part.read_step)))
+            taken.append(self.op("Gather", flat, index, axis=0))
+        whole = taken[0] if len(taken) == 1 else self.op("Concat", *taken, axis=0)
+        if any(part.write_step for part in kernel.parts):
+            return self.op("Identity", whole, out=out)
+        order = np.argsort(np.concatenate([part.write.evaluate().reshape(-1) for part in kernel.parts]))
+        return self.op("Gather", whole, self.constant(order), out=out, axis=0)
+
+    def named(self, name: str) -> str:
+        """The ONNX name of a stored tensor here: a carried one has another inside a repetition and after it."""
+        return self.renamed.get(name, name)
 
     def kernel(self, kernel: Kernel) -> None:
         match kernel:
@@ -524,8 +616,14 @@ def golden_model(network: Network, constants: Constants) -> onnx.ModelProto:
         if tensor.constant:
             values = constants[tensor.constant].astype(NUMPY[tensor.dtype]).reshape(1, *tensor.shape)
             builder.op("Identity", builder.constant(values), out=tensor.name)
-    for kernel in network.kernels:
-        builder.kernel(kernel)
+    number = 0
+    while number < len(network.kernels):
+        repeat = network.repeat_of(number)
+        if repeat is None:
+            builder.kernel(network.kernels[number])
+        else:
+            builder.repeat(repeat)
+        number = repeat.last + 1 if repeat else number + 1
 
     def info(name: str) -> onnx.ValueInfoProto:
         tensor = network.tensor(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +110,16 @@ def to_kernels(model: Model, chip: Chip) -> Lowered:
     return lower(model.proto, model.path.name, make_math=make_math, unary=unary)
 
 
+def with_states(lowered: Lowered, states: Sequence[tuple[str, str]]) -> Lowered:
+    """The same kernels; outputs that feed an input at the next step say so."""
+    feeds = dict(states)
+    ports = tuple(
+        replace(port, state=feeds[port.name]) if port.direction == "output" and port.name in feeds else port
+        for port in lowered.network.ports
+    )
+    return replace(lowered, network=replace(lowered.network, ports=ports))
+
+
 def buffers(chip: Chip, model: str) -> Buffers:
     """The buffers of one core."""
     memory = chip.memory
@@ -194,10 +204,16 @@ def make_program(lowered: Lowered, planned: Planned, chip: Chip) -> Built:
     return build_program(lowered.network, planned.schedule, lowered.constants, machine)
 
 
-def compile_model(model: Model, samples: Mapping[str, Array] | None, chip: Chip, options: QuantOptions) -> Compiled:
-    """All stages; nothing is checked yet. Raises `Refusal`."""
-    quantised = quantise(model, samples, options)
-    lowered = to_kernels(quantised.model, chip)
+def compile_model(
+    model: Model,
+    samples: Mapping[str, Array] | None,
+    chip: Chip,
+    options: QuantOptions,
+    states: Sequence[tuple[str, str]] = (),
+) -> Compiled:
+    """All stages; nothing is checked yet. `states`: (output, input) pairs of a stream. Raises `Refusal`."""
+    quantised = quantise(model, samples, replace(options, states=tuple(states)))
+    lowered = with_states(to_kernels(quantised.model, chip), states)
     planned = make_plan(lowered.network, chip)
     built = make_program(lowered, planned, chip)
     program = binary.encode(built.program)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -66,7 +66,7 @@ def assign_grids(
         return WIDE if name in wide else bits
 
     owners = sorted(set(plan.owner.values()))
-    narrowed = narrow_reads(plan, wide)
+    narrowed = narrow_reads(plan, wide, options.unary_bits)
     constants = {
         (step.node, name): activation_grid(*limits(name), bits if step.kind is Kind.PRODUCT else width(step.output))
         for step in plan.steps
@@ -85,6 +85,20 @@ def assign_grids(
         },
         narrowed=narrowed,
     )
+
+
+def tied(plan: Plan, grids: Grids, pairs: Sequence[tuple[str, str]]) -> Grids:
+    """The same grids, but one for both tensors of each pair (a state as it leaves and as it enters)."""
+    of = dict(grids.of)
+    for left, right in pairs:
+        owners = [plan.owner[name] for name in (left, right) if name in plan.owner]
+        if len(owners) < 2:
+            continue
+        both = [of[owner] for owner in owners]
+        low, high = min(g.limits()[0] for g in both), max(g.limits()[1] for g in both)
+        together = activation_grid(low, high, max(g.bits for g in both))
+        of |= dict.fromkeys(owners, together)
+    return Grids(of=of, constants=grids.constants, narrow=grids.narrow, narrowed=grids.narrowed)
 
 
 def unfit(wiring: Wiring, plan: Plan, seen: Mapping[str, Observation], masks: Masks) -> dict[str, str]:

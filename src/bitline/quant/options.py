@@ -10,6 +10,7 @@ from bitline.core.diagnostics import Diagnostic, Refusal
 Granularity = Literal["channel", "tensor"]
 Method = Literal["best", "minmax", "percentile"]
 ResidualBits = Literal["auto", 8, 16]
+UnaryBits = Literal[8, 16]
 
 FEWEST_BITS: Final = 2
 MOST_BITS: Final = 8
@@ -23,7 +24,8 @@ class QuantOptions:
     calibration samples; "best" tries the others and keeps the one with the smallest error at the outputs.
     `percentile`: share of values inside the range, in percent, for "percentile" and "best".
     `residual_bits`: width of the residual path into LayerNormalization; "auto" takes 16 bits where 8 leave the outputs
-    below `residual_threshold_db` and 16 are better.
+    below `residual_threshold_db` and 16 gain 3 dB. `unary_bits`: what functions of one value (Sigmoid, Sqrt, ...) may
+    read of a 16-bit tensor; 16 also keeps the sums of squares below a Sqrt in 16 bits.
     """
 
     weight_bits: int = 8
@@ -31,8 +33,10 @@ class QuantOptions:
     granularity: Granularity = "channel"
     method: Method = "best"
     percentile: float = 99.99
+    states: tuple[tuple[str, str], ...] = ()
     residual_bits: ResidualBits = "auto"
     residual_threshold_db: float = 20.0
+    unary_bits: UnaryBits = 8
 
     def check(self) -> None:
         """Raise `Refusal` (BL0101) naming every option out of range."""
@@ -50,6 +54,8 @@ class QuantOptions:
             wrong("--method", self.method, ", ".join(get_args(Method)))
         if self.residual_bits not in get_args(ResidualBits):
             wrong("residual_bits", self.residual_bits, "auto, 8, 16")
+        if self.unary_bits not in get_args(UnaryBits):
+            wrong("unary_bits", self.unary_bits, "8, 16")
         if not -200 <= self.residual_threshold_db <= 200:
             wrong("residual_threshold_db", self.residual_threshold_db, "-200 to 200")
         if not 50 < self.percentile <= 100:

@@ -16,7 +16,7 @@ from bitline.quant.opset import with_int16
 from bitline.quant.options import QuantOptions
 from bitline.quant.ranges import Observation, observe
 from bitline.quant.steps import Plan, plan_steps
-from bitline.quant.wide import cell_state, narrow_reads, residual_path, softmax_axis, wide_softmax
+from bitline.quant.wide import cell_state, narrow_reads, residual_path, root_sums, softmax_axis, wide_softmax
 
 Array = npt.NDArray[Any]
 
@@ -43,10 +43,14 @@ class Prepared:
 class _Widths:
     softmax: frozenset[str] = frozenset()
     cells: frozenset[str] = frozenset()
+    roots: frozenset[str] = frozenset()
     residual: frozenset[str] = frozenset()
 
     def all(self) -> frozenset[str]:
-        return self.softmax | self.cells | self.residual
+        return self.certain() | self.residual
+
+    def certain(self) -> frozenset[str]:
+        return self.softmax | self.cells | self.roots
 
 
 def prepare(model: Model, feeds: Mapping[str, Array], options: QuantOptions) -> Prepared:
@@ -67,7 +71,7 @@ def prepare(model: Model, feeds: Mapping[str, Array], options: QuantOptions) -> 
             widths = _widths(model, plan, options)
     wiring = Wiring(model.proto.graph)
     crests = {step.inputs[0]: softmax_axis(wiring, step) for step in plan.steps if step.kind is Kind.SOFTMAX}
-    wanted = set(plan.owner.values()) | {name for _, name in narrow_reads(plan, widths.all())}
+    wanted = set(plan.owner.values()) | {name for _, name in narrow_reads(plan, widths.all(), options.unary_bits)}
     observed = sorted(wanted - set(wiring.constants))
     seen = observe(model, observed, feeds, histogram=options.method != "minmax", crests=crests)
     leave = unfit(wiring, plan, seen, find_masks(wiring, plan, seen))
@@ -79,6 +83,8 @@ def prepare(model: Model, feeds: Mapping[str, Array], options: QuantOptions) -> 
         remarks.append(f"{len(widths.softmax)} Softmax over more than 128 elements in 16 bits")
     if widths.cells:
         remarks.append(f"{len(widths.cells)} tensors of recurrent cells in 16 bits")
+    if widths.roots:
+        remarks.append(f"{len(widths.roots)} sums of squares below a Sqrt in 16 bits")
     if masks.remark:
         remarks.append(masks.remark)
     return Prepared(
@@ -87,8 +93,8 @@ def prepare(model: Model, feeds: Mapping[str, Array], options: QuantOptions) -> 
         plan=plan,
         seen=seen,
         masks=masks,
-        wide=widths.softmax | widths.cells,
-        residual=widths.residual - widths.softmax - widths.cells,
+        wide=widths.certain(),
+        residual=widths.residual - widths.certain(),
         remarks=tuple(remarks),
     )
 
@@ -97,5 +103,6 @@ def _widths(model: Model, plan: Plan, options: QuantOptions) -> _Widths:
     return _Widths(
         softmax=wide_softmax(Wiring(model.proto.graph), plan),
         cells=cell_state(plan),
+        roots=root_sums(plan) if options.unary_bits == 16 else frozenset(),
         residual=residual_path(plan) if options.residual_bits != 8 else frozenset(),
     )

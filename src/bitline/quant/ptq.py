@@ -9,18 +9,21 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 
 from bitline.core.diagnostics import refuse
 from bitline.engines.ort import Session
 from bitline.graph import shapes
 from bitline.graph.model import Model, Wiring
 from bitline.graph.passes.name_nodes import name_nodes
-from bitline.quant.assign import Grids, assign_grids
+from bitline.quant.assign import Grids, assign_grids, tied
 from bitline.quant.calibration import batches, checked, sample_count
+from bitline.quant.opset import with_int16
 from bitline.quant.options import QuantOptions
 from bitline.quant.prepare import Prepared, prepare
 from bitline.quant.qdq import write_qdq
 from bitline.quant.ranges import Observation, Range
+from bitline.quant.scan import Scans, quantise_scans
 from bitline.quant.score import sqnr_db
 from bitline.quant.steps import Left
 
@@ -64,12 +67,13 @@ def quantize(model: Model, samples: Mapping[str, Array], options: QuantOptions =
             help="compile it as it is, or start from the float model",
         )
     feeds = checked(samples, model, place=model.place())
-    ready = prepare(replace(model, proto=name_nodes(model.proto)), feeds, options)
+    scans = _with_bodies(replace(model, proto=name_nodes(model.proto)), feeds, options)
+    ready = prepare(scans.model, feeds, options)
     judged = _spread(list(batches(feeds, model)), JUDGED_SAMPLES)
     wanted = _outputs(ready.model, judged)
     tried = _tries(ready, ready.wide, judged, wanted, options)
     best = min(tried, key=lambda entry: entry.error)  # the first of equals
-    remarks = list(ready.remarks)
+    remarks = [*scans.remarks, *ready.remarks]
     narrow_db = sqnr_db(1.0, best.error)
     wide = ready.wide
     if ready.residual and (options.residual_bits == 16 or narrow_db < options.residual_threshold_db):
@@ -101,6 +105,31 @@ def quantize(model: Model, samples: Mapping[str, Array], options: QuantOptions =
     )
 
 
+def _with_bodies(model: Model, feeds: Mapping[str, Array], options: QuantOptions) -> Scans:
+    """The model with the bodies of its Scans quantised; they and it have to be of one opset."""
+    if not any(node.op_type == "Scan" for node in model.proto.graph.node):
+        return Scans(model=model, remarks=())
+    raised = with_int16(model)
+    if raised is None:
+        return Scans(model=model, remarks=("Scan stays in float: the model cannot be raised to opset 21",))
+
+    def body(part: Model, samples: Mapping[str, Array], states: Sequence[tuple[str, str]]) -> onnx.ModelProto:
+        ready = prepare(part, checked(samples, part, place=part.place()), options)
+        ranges = {name: observation.minmax() for name, observation in ready.seen.items()}
+        grids = assign_grids(
+            Wiring(ready.model.proto.graph),
+            ready.plan,
+            ranges,
+            extremes=ranges,
+            masks=ready.masks,
+            wide=ready.wide,
+            options=options,
+        )
+        return shapes.with_shapes(write_qdq(ready.model, ready.plan, tied(ready.plan, grids, states), options))
+
+    return quantise_scans(raised, feeds, body)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Try:
     error: float
@@ -123,6 +152,7 @@ def _tries(
         grids = assign_grids(
             wiring, ready.plan, ranges, extremes=extremes, masks=ready.masks, wide=wide, options=options
         )
+        grids = tied(ready.plan, grids, options.states)
         quantised = replace(ready.model, proto=write_qdq(ready.model, ready.plan, grids, options))
         tried.append(_Try(error=_error(wanted, _outputs(quantised, judged)), method=method, grids=grids))
     return tried

@@ -97,9 +97,10 @@ def block_residencies(network: Network, schedule: Schedule) -> tuple[BlockReside
     """
     found: list[BlockResidency] = []
     cells = 0
-    for kernel, plan_ in zip(network.kernels, schedule.kernels, strict=True):
+    for number, (kernel, plan_) in enumerate(zip(network.kernels, schedule.kernels, strict=True)):
         if not isinstance(kernel, MatMul):
             continue
+        passes = network.passes(number)
         height, width, _ = kernel.read.shape
         tiles = -(-height // plan_.tile_rows) * -(-width // plan_.tile_cols)
         segment = schedule.segments[plan_.segment]
@@ -126,7 +127,7 @@ def block_residencies(network: Network, schedule: Schedule) -> tuple[BlockReside
                             from_step=segment.first if resident else plan_.kernel,
                             to_step=segment.last if resident else plan_.kernel,
                             round=0 if resident else rounds + turn,
-                            loads=0 if schedule.resident else tiles if job.weights == "cycled" else 1,
+                            loads=0 if schedule.resident else passes * (tiles if job.weights == "cycled" else 1),
                             cells_at=cells,
                         )
                     )

@@ -35,7 +35,12 @@ def verify_program(data: bytes) -> ProgramProof:
     errors = _structure(program)
     if errors:
         return ProgramProof(errors=tuple(errors), executed=0)
-    return _Run(program).errors()
+    from bitline.verify import races
+
+    proof = _Run(program, races.FEW_TOKENS, races.FEW_LETTERS).errors()
+    if not proof.errors:
+        return proof
+    return _Run(program, races.TOKEN_CAPACITY, races.LETTER_CAPACITY).errors()
 
 
 def _error(message: str, place: str) -> Diagnostic:
@@ -241,8 +246,8 @@ def _token_errors(program: FlatProgram, unit: str, op: int, token: int, tokens: 
 class _Run:
     """Lays memories out as granules, then runs setup and main as one program with a full stop in between."""
 
-    def __init__(self, program: FlatProgram) -> None:
-        self.program = program
+    def __init__(self, program: FlatProgram, token_capacity: int, letter_capacity: int) -> None:
+        self.program, self.token_capacity, self.letter_capacity = program, token_capacity, letter_capacity
         self.granules = self._granules()
         cores = program.cores
         bases: list[int] = []
@@ -330,6 +335,7 @@ class _Run:
             return [], 0
         queues = cores * count
         slot_table, slot_queue, slots = self._readers(units, starts)
+        read_base, reads = self._read_clocks(slots)
         found = np.zeros((FINDINGS, 5), np.int64)
         spaces = program.spaces
         total, executed, stuck, at, tokens, messages = races.check(
@@ -353,6 +359,8 @@ class _Run:
             slots,
             slot_table,
             slot_queue,
+            np.array([count if s.per_core else 0 for s in spaces] + [count], np.int64),
+            read_base,
             program.arrays,
             program.array_rows,
             program.array_cols,
@@ -363,8 +371,10 @@ class _Run:
             self.col_cells,
             self.writer,
             self.written_at,
-            np.zeros((len(self.writer), max(1, int(slots.max()))), np.int32),
+            np.zeros(reads, np.int32),
             found,
+            self.token_capacity,
+            self.letter_capacity,
         )
 
         def name(queue: int) -> str:
@@ -401,7 +411,10 @@ class _Run:
         return errors, int(executed)
 
     def _readers(self, units: tuple[str, ...], starts: I64) -> tuple[I64, I64, I64]:
-        """For every memory, and last the arrays: which queues read it, so that only they need a clock per granule."""
+        """For every memory, and last the arrays: which queues read it, so that only they need a clock per granule.
+
+        Only queues of the same core read a memory of a core, or arrays: there a slot stands for a unit, not a queue.
+        """
         program = self.program
         cores, count = program.cores, len(units)
         spaces = len(program.spaces)
@@ -417,12 +430,28 @@ class _Run:
             accumulating = code[(code[:, f.OP] == f.MVM) & (code[:, f.OVERWRITE] != 0), f.DST]
             read |= {int(s) for s in program.operands[accumulating, f.O_SPACE]}
             for space in read:
+                if space == spaces or program.spaces[space].per_core:
+                    table[space, unit::count] = slots[space]
+                    who[space, slots[space]] = unit
+                    slots[space] += 1
+                    continue
                 for core in range(cores):
                     queue = core * count + unit
                     table[space, queue] = slots[space]
                     who[space, slots[space]] = queue
                     slots[space] += 1
         return table, who, slots
+
+    def _read_clocks(self, slots: I64) -> tuple[I64, int]:
+        """(start of every memory's read clocks, as if it began at granule 0; how many clocks there are in all)."""
+        begins = [*self.bases.tolist(), self.array_base]
+        ends = [*begins[1:], len(self.writer)]
+        bases: list[int] = []
+        total = 0
+        for begin, end, readers in zip(begins, ends, slots.tolist(), strict=True):
+            bases.append(total - begin * readers)
+            total += (end - begin) * readers
+        return np.array(bases, np.int64), max(1, total)
 
 
 def _places(edges: set[int], size: int) -> I64:
