@@ -26,6 +26,7 @@ from bitline.graph import shapes as shape_inference
 from bitline.graph.budgets import DEFAULTS, Limits, check_contents, check_extent, check_loops, damaged
 from bitline.graph.external import External, early, find_external, not_finite, read_into
 from bitline.graph.model import Model
+from bitline.graph.newest_opset import NEWEST, without_news
 from bitline.graph.operands import check_operands
 from bitline.graph.wire import Damaged, measure
 
@@ -197,6 +198,11 @@ def _raise_opset(proto: onnx.ModelProto, place: str, remarks: list[str]) -> onnx
             place=place,
             help=f"export the model with opset {newest} or older",
         )
+    proto, news = without_news(proto, place)
+    if news:
+        raise Refusal(news)
+    if version > NEWEST:
+        remarks.append(f"opset {version} became {NEWEST}")
     if version >= OLDEST_OPSET or version == 0:
         return proto
     try:

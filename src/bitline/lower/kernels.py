@@ -103,12 +103,13 @@ class _Walk(Lowering):
         super().__init__(read_qdq(graph_, name), make_math, unary)
         self.inputs = {i.name for i in self.graph.proto.graph.input}
         self.names |= {n.output[0] for n in self.graph.proto.graph.node if n.op_type == "QuantizeLinear"}
-        self.reasons: dict[str, str] = {}
 
     def run(self) -> Lowered:
         graph = self.graph
         for value in graph.proto.graph.input:
-            if self._read_as_it_is(value.name):
+            if self._only_dequantised(value.name):
+                self._integer_input(value.name)
+            elif self._read_as_it_is(value.name):
                 self.values[value.name] = float_input(self, value.name)
         for node in graph.proto.graph.node:
             match node.op_type:
@@ -142,7 +143,51 @@ class _Walk(Lowering):
             return not (
                 len(following) == 1 and following[0].op_type == "QuantizeLinear" and readers[0].input[0] == name
             )
-        return any(r.op_type != "QuantizeLinear" for r in readers) or self.graph.uses.get(name, 0) > len(readers)
+        plain = any(r.op_type != "QuantizeLinear" or self._odd_grid(r) for r in readers)
+        return plain or self.graph.uses.get(name, 0) > len(readers)
+
+    def _odd_grid(self, node: onnx.NodeProto) -> bool:
+        """Whether a QuantizeLinear makes what no unit has: scales per channel, other types."""
+        if any(name not in self.graph.initializers for name in node.input[1:] if name):
+            return True
+        return self.graph.parameters(node)[0].size != 1 or self.graph.zero_dtype(node) not in DTYPES
+
+    def _only_dequantised(self, name: str) -> bool:
+        """Whether a graph input holds integers of one grid that the user quantised."""
+        readers = self.graph.readers.get(name, [])
+        if not readers or self.graph.uses[name] != len(readers):
+            return False
+        if any(r.op_type != "DequantizeLinear" or r.input[0] != name or self._odd_grid(r) for r in readers):
+            return False
+        grids = {(float(s[0]), int(z[0])) for s, z in map(self.graph.parameters, readers) if z.size == 1}
+        dtype = helper.tensor_dtype_to_np_dtype(self.graph.types[name])
+        return len(grids) == 1 and dtype in DTYPES and all(self.graph.real_result(r) for r in readers)
+
+    def _integer_input(self, name: str) -> None:
+        dtype = np.dtype(helper.tensor_dtype_to_np_dtype(self.graph.types[name]))
+        scale, zero = self.graph.parameters(self.graph.readers[name][0])
+        stored, view = stored_view(self.shape(name), "image")
+        tensor = Tensor(
+            name=self.free(name),
+            shape=stored,
+            dtype=DTYPES[dtype],
+            scale=float(scale[0]),
+            zero_point=int(zero[0]),
+            onnx=name,
+            view=view,
+        )
+        self.tensors[tensor.name] = tensor
+        self.quantised[name] = Value(tensor=tensor.name, view=view)
+        port = Port(
+            name=name,
+            shape=self.shape(name),
+            tensor=tensor.name,
+            view=view,
+            direction="input",
+            real=False,
+            dtype=str(dtype),
+        )
+        self.ports.append(port)
 
     # -- quantised tensors -----------------------------------------------------------------------------------------
 
@@ -151,11 +196,10 @@ class _Walk(Lowering):
         source, name = node.input[0], node.output[0]
         if source in graph.initializers or (graph.constant(source) is not None and source not in self.values):
             return  # a constant that is quantised again: whoever reads it goes to the host
+        if self._odd_grid(node):
+            return  # per channel, or to a type that no unit has: whoever reads it goes to the host
         scale, zero = graph.parameters(node)
-        dtype = DTYPES.get(graph.zero_dtype(node))
-        if scale.size != 1 or dtype is None:
-            self.reasons[name] = "a tensor is quantised per channel, or to a type that no unit has"
-            return
+        dtype = DTYPES[graph.zero_dtype(node)]
         shape = graph.shapes[source]
         form = "line" if len(shape) == 3 and graph.convolved(name) else "image"
         stored, view = stored_view(shape, form)
@@ -199,6 +243,8 @@ class _Walk(Lowering):
     def _dequantise(self, node: onnx.NodeProto) -> None:
         value = self.quantised[node.input[0]]
         tensor = self.tensors[value.tensor]
+        if self._odd_grid(node) or not self.graph.real_result(node):
+            return
         scale, zero = self.graph.parameters(node)
         if scale.size == 1 and np.isclose(scale[0], tensor.scale, rtol=1e-6) and zero[0] == tensor.zero_point:
             self.values[node.output[0]] = value
@@ -340,7 +386,7 @@ class _Walk(Lowering):
         return self.constant_tensor(f"integer {number}", np.array([number], np.int64), "s32", 1.0, 0)
 
     def _output(self, name: str) -> None:
-        value = self.values.get(name)
+        value = self.values.get(name) or self.quantised.get(name)
         kind = self.graph.types.get(name, TensorProto.FLOAT)
         if value is None:
             node = self.graph.producer.get(name)

@@ -22,7 +22,7 @@ from bitline.quant.prepare import Prepared, prepare
 from bitline.quant.qdq import write_qdq
 from bitline.quant.ranges import Observation, Range
 from bitline.quant.score import sqnr_db
-from bitline.quant.steps import Left
+from bitline.quant.steps import Left, plan_steps
 
 Array = npt.NDArray[Any]
 
@@ -63,8 +63,9 @@ def quantize(model: Model, samples: Mapping[str, Array], options: QuantOptions =
             place=model.place(),
             help="compile it as it is, or start from the float model",
         )
-    feeds = checked(samples, model, place=model.place())
-    ready = prepare(replace(model, proto=name_nodes(model.proto)), feeds, options)
+    named = replace(model, proto=name_nodes(model.proto))
+    feeds = checked(samples, model, place=model.place(), finite=plan_steps(named).owner)
+    ready = prepare(named, feeds, options)
     judged = _spread(list(batches(feeds, model)), JUDGED_SAMPLES)
     wanted = _outputs(ready.model, judged)
     tried = _tries(ready, ready.wide, judged, wanted, options)
