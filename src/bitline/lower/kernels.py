@@ -27,7 +27,7 @@ from bitline.lower.elementwise import (
     rescale,
 )
 from bitline.lower.host import add_host, float_input, plain_tensor
-from bitline.lower.layout import VIEWS, lower_concat, lower_pad
+from bitline.lower.layout import VIEWS, lower_concat, lower_pad, lower_scatter
 from bitline.lower.linear import lower_conv, lower_conv_transpose, lower_gemm
 from bitline.lower.qdq import DTYPES, Value, read_qdq
 from bitline.lower.reduce import lower_pool, lower_reduce
@@ -44,7 +44,9 @@ INTEGER = {
     TensorProto.INT16,
 }
 """Types whose values kernels compute with as they are."""
-ON_INTEGERS = ("Cast", "Equal", "Not", "Mod", "Where", "Add", "Sub", "Mul")
+ON_INTEGERS = ("Cast", "Equal", "Not", "Mod", "Where", "Add", "Sub", "Mul", "Max", "Min")
+WRAPPING = ("Add", "Sub", "Mul")
+"""Beyond 32 bits kernels saturate; of fewer bits these would have to wrap around."""
 INTEGER_OPERATORS: dict[str, tuple[Operator, tuple[int, ...]]] = {
     "Equal": ("equal", (0, 0)),
     "Not": ("equal", (0, 0)),
@@ -53,6 +55,8 @@ INTEGER_OPERATORS: dict[str, tuple[Operator, tuple[int, ...]]] = {
     "Add": ("sum", (1, 1)),
     "Sub": ("sum", (1, -1)),
     "Mul": ("product", (1, 0)),
+    "Max": ("largest", (1, 1)),
+    "Min": ("smallest", (1, 1)),
 }
 """Operators on integers and truth values: the operator, and what multiplies each operand."""
 CLAMPS = ("Relu", "Clip")
@@ -85,6 +89,7 @@ BUILDERS: dict[str, Build] = {
     "Gather": lower_lookup,
     "Concat": lower_concat,
     "Pad": lower_pad,
+    "ScatterND": lower_scatter,
 }
 
 
@@ -335,7 +340,7 @@ class _Walk(Lowering):
             raise Unfit(node, "its input is not quantised")
 
     def _integers(self, node: onnx.NodeProto) -> None:
-        """Cast, Equal, Not, Mod, Where, Add, Sub, Mul of integers and truth values. Raises `Unfit`."""
+        """Cast, Equal, Not, Mod, Where, Add, Sub, Mul, Max, Min of integers and truth values. Raises `Unfit`."""
         name = node.output[0]
         kind = self.graph.types.get(name, 0)
         if any(self.graph.types.get(i) not in INTEGER for i in node.input if i and node.op_type != "Cast"):
@@ -354,9 +359,11 @@ class _Walk(Lowering):
                 raise Unfit(node, "it rounds or cuts off")
             self.values[name] = value
             return
+        if node.op_type in WRAPPING and kind not in (TensorProto.INT32, TensorProto.INT64):
+            raise Unfit(node, "its results wrap around")
         operands = [self._whole_number(node, place) for place in range(len(node.input))]
         found = INTEGER_OPERATORS.get(node.op_type)
-        if found is None or attribute(node, "fmod", 0):
+        if found is None or attribute(node, "fmod", 0) or len(operands) > len(found[1]):
             raise Unfit(node, "no unit does it on integers")
         op, mantissas = found
         if node.op_type == "Not":

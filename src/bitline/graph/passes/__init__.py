@@ -4,6 +4,7 @@ A pass takes and returns a `ModelProto` and leaves its argument as it is. `simpl
 
     name_nodes           every node has a name of its own, so that reports can refer to it
     fold_constants       what depends on constants only is computed; branches never taken, Identity and Dropout go
+    second_outputs       LayerNormalization and MaxPool whose side results are used become two
     explicit_pads        auto_pad and output_shape become numbers
     binary_sum           Sum, Max and Min of many become operators of two
     fuse_layernorm       LayerNorm written in plain operators becomes LayerNormalization
@@ -45,12 +46,14 @@ from bitline.graph.passes.fuse_hardswish import fuse_hardswish, near_hardswishes
 from bitline.graph.passes.fuse_layernorm import fuse_layernorm, near_layernorms
 from bitline.graph.passes.name_nodes import name_nodes
 from bitline.graph.passes.plain_gemm import plain_gemm
+from bitline.graph.passes.second_outputs import second_outputs
 from bitline.graph.passes.squash import squash
 
 PASSES: Final[Mapping[str, Callable[[onnx.ModelProto], onnx.ModelProto]]] = MappingProxyType(
     {
         "name_nodes": name_nodes,
         "fold_constants": fold_constants,
+        "second_outputs": second_outputs,
         "explicit_pads": explicit_pads,
         "binary_sum": binary_sum,
         "fuse_layernorm": fuse_layernorm,
