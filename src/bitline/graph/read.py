@@ -28,6 +28,7 @@ from bitline.graph.external import External, early, find_external, not_finite, r
 from bitline.graph.model import Model
 from bitline.graph.newest_opset import NEWEST, without_news
 from bitline.graph.operands import check_operands
+from bitline.graph.refused_forms import check_forms
 from bitline.graph.wire import Damaged, measure
 
 __all__ = ["OLDEST_OPSET", "Limits", "read_model"]
@@ -69,6 +70,7 @@ def read_model(path: Path, *, shapes: Mapping[str, tuple[int, ...]] = {}, limits
         raise (_contradicted(error, place, shapes) if shapes else _invalid(error, place)) from None
     shape_inference.check_static(proto, place=place, tensor_bytes=limits.tensor_bytes)
     check_operands(proto.graph, place)
+    check_forms(proto.graph, place)
     _read_late(proto, external, path)
     _check_finite(proto, place)
     return Model(proto=proto, name=path.stem, path=path, remarks=tuple(remarks))

@@ -71,7 +71,8 @@ PASSES: Final[Mapping[str, Callable[[onnx.ModelProto], onnx.ModelProto]]] = Mapp
 
 
 def simplify(model: Model, *, disable: Collection[str] = ()) -> Model:
-    """The model after every pass that is not disabled. Raises `Refusal` (BL0101) for a name that is no pass."""
+    """The model after every pass that is not disabled. Raises `Refusal`: BL0101 for a name that is no pass,
+    BL0302 for tensors without elements."""
     unknown = sorted(set(disable) - set(PASSES))
     if unknown:
         raise refuse("BL0101", f"no such pass: {', '.join(unknown)}", help=f"passes: {', '.join(PASSES)}")
@@ -79,7 +80,9 @@ def simplify(model: Model, *, disable: Collection[str] = ()) -> Model:
     for name, function in PASSES.items():
         if name not in disable:
             proto = shapes.grown(function(proto))
-    return replace(model, proto=shapes.with_shapes(proto))
+    proto = shapes.with_shapes(proto)
+    shapes.check_not_empty(proto, model.place())
+    return replace(model, proto=proto)
 
 
 def near_misses(model: Model) -> tuple[NoMatch, ...]:
