@@ -1,8 +1,8 @@
 """Forms of operators that ONNX Runtime runs, but not twice alike, or not as ONNX says: no engine could vouch for them.
 
-    y = RandomNormal(), Dropout(x, training), ...      another result at every run
-    y, m, v = BatchNormalization(x, ..., training)     ONNX Runtime (1.31) carries m and v on from run to run
-    y = Resize(x, scales 0.6, align_corners)           of an axis of 4: ONNX says 0.6 * 4 - 1, ONNX Runtime 2 - 1
+y = RandomNormal(), Dropout(x, training), ...      another result at every run
+y, m, v = BatchNormalization(x, ..., training)     ONNX Runtime (1.31) carries m and v on from run to run
+y = Resize(x, scales 0.6, align_corners)           of an axis of 4: ONNX says 0.6 * 4 - 1, ONNX Runtime 2 - 1
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ _INFERENCE: Final = "export the model for inference: `model.eval()` before the e
 def check_forms(graph: onnx.GraphProto, place: str) -> None:
     """Raise `Refusal` (BL0302) for every node, in subgraphs too, of such a form."""
     found = [
-        Diagnostic(code="BL0302", message=f"{node.op_type} {why}", place=f"{place}:{node.name or node.op_type}", help=help)
+        Diagnostic(
+            code="BL0302", message=f"{node.op_type} {why}", place=f"{place}:{node.name or node.op_type}", help=help
+        )
         for node, why, help in _refused(graph)
     ]
     if found:

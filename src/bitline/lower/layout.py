@@ -227,9 +227,7 @@ def _resize(state: Lowering, node: onnx.NodeProto, value: Value) -> list[Value]:
     return [value]
 
 
-def resize_scales(
-    state: Lowering, node: onnx.NodeProto, old: Sequence[int], new: Sequence[int]
-) -> tuple[float, ...]:
+def resize_scales(state: Lowering, node: onnx.NodeProto, old: Sequence[int], new: Sequence[int]) -> tuple[float, ...]:
     """The factor of every axis: as stated, or as the sizes stated say."""
     rank = len(old)
     axes = [int(a) % rank for a in attribute(node, "axes", None) or range(rank)]

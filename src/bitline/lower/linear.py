@@ -238,7 +238,12 @@ def lower_conv_transpose(state: Lowering, node: onnx.NodeProto, target: Target) 
     if spatial == 1:  # a line is an image of one row
         shape = value.view.shape
         value = state.reshaped(value, (*shape[:2], 1, shape[2]), name_of(node))
-        weights, strides, pads, dilations = weights[:, :, None], [1, *strides], [0, pads[0], 0, pads[1]], [1, *dilations]
+        weights, strides, pads, dilations = (
+            weights[:, :, None],
+            [1, *strides],
+            [0, pads[0], 0, pads[1]],
+            [1, *dilations],
+        )
         flat = replace(target, shape=(*target.shape[:2], 1, target.shape[2]))
     channels, outs = weights.shape[0] // groups, weights.shape[1]
     weights = weights.reshape(groups, channels, *weights.shape[1:])
