@@ -25,7 +25,7 @@ from bitline.quant.qdq import write_qdq
 from bitline.quant.ranges import Observation, Range
 from bitline.quant.scan import Scans, quantise_scans
 from bitline.quant.score import sqnr_db
-from bitline.quant.steps import Left
+from bitline.quant.steps import Left, plan_steps
 
 Array = npt.NDArray[Any]
 
@@ -66,8 +66,9 @@ def quantize(model: Model, samples: Mapping[str, Array], options: QuantOptions =
             place=model.place(),
             help="compile it as it is, or start from the float model",
         )
-    feeds = checked(samples, model, place=model.place())
-    scans = _with_bodies(replace(model, proto=name_nodes(model.proto)), feeds, options)
+    named = replace(model, proto=name_nodes(model.proto))
+    feeds = checked(samples, model, place=model.place(), finite=plan_steps(named).owner)
+    scans = _with_bodies(named, feeds, options)
     ready = prepare(scans.model, feeds, options)
     judged = _spread(list(batches(feeds, model)), JUDGED_SAMPLES)
     wanted = _outputs(ready.model, judged)
@@ -204,9 +205,12 @@ def _error(wanted: Mapping[str, Array], got: Mapping[str, Array]) -> float:
     ratios: list[float] = []
     silent = 0.0
     for name, value in wanted.items():
-        noise, signal = float(np.sum((value - got[name]) ** 2)), float(np.sum(value**2))
+        other = got[name]
+        finite = np.isfinite(value) & np.isfinite(other)
+        alike = np.array_equal(value[~finite], other[~finite], equal_nan=True)  # NaN and infinity in, the same out
+        noise, signal = float(np.sum((value[finite] - other[finite]) ** 2)), float(np.sum(value[finite] ** 2))
         if signal > 0:
-            ratios.append(noise / signal if np.isfinite(noise) else MOST_ERROR)
-        elif noise > 0:
+            ratios.append(noise / signal if alike and np.isfinite(noise) else MOST_ERROR)
+        elif noise > 0 or not alike:
             silent = MOST_ERROR
     return float(np.mean(ratios)) if ratios else silent
