@@ -22,11 +22,13 @@ from bitline.lower.elementwise import (
     lower_prelu,
     lower_product,
     lower_quotient,
+    lower_root,
     lower_select,
     lower_sum,
     lower_unary,
     rescale,
 )
+from bitline.lower.halves import by_halves
 from bitline.lower.host import add_host, float_input, plain_tensor
 from bitline.lower.layout import VIEWS, lower_concat, lower_pad, lower_scatter
 from bitline.lower.linear import lower_conv, lower_conv_transpose, lower_gemm
@@ -69,17 +71,18 @@ def lower_matmul(state: Lowering, node: onnx.NodeProto, target: Target) -> None:
     constant = state.graph.constant(node.input[1])
     still = constant is not None and constant.values.ndim == 2 and constant.values.dtype.name in ("int8", "uint8")
     if still and node.input[0] in state.values:
-        lower_gemm(state, node, target)
+        by_halves(lower_gemm)(state, node, target)
     else:
         lower_products(state, node, target)
 
 
 BUILDERS: dict[str, Build] = {
-    "Conv": lower_conv,
-    "ConvTranspose": lower_conv_transpose,
+    "Conv": by_halves(lower_conv),
+    "ConvTranspose": by_halves(lower_conv_transpose),
     **dict.fromkeys(("Gemm", "MatMul"), lower_matmul),
     **dict.fromkeys(("Add", "Sub", "Sum"), lower_sum),
     "Mul": lower_product,
+    "Sqrt": lower_root,
     "Div": lower_quotient,
     **dict.fromkeys(("Max", "Min"), lower_extreme),
     "PRelu": lower_prelu,

@@ -169,7 +169,7 @@ def _is_table(program: FlatProgram, row: I64) -> bool:
 
 OPERANDS = {
     "sum": (1, 2, 3), "product": (2,), "quotient": (2,), "largest": (1, 2, 3), "smallest": (1, 2, 3), "prelu": (2,),
-    "select": (3,), "equal": (2,), "modulo": (2,), "table": (1,), "curve": (1,),
+    "select": (3,), "equal": (2,), "modulo": (2,), "table": (1,), "curve": (1,), "length": (2,),
 }  # fmt: skip
 """How many operands an operation has that goes element by element."""
 
