@@ -147,7 +147,8 @@ class Package:
     ) -> RunResult:
         """Simulate samples stacked on axis 0. Raises `Refusal` (BL0105) where they do not fit the model."""
         contents, network = self.contents, self.contents.network
-        fitting = checked(feeds, self.model)
+        quantised = [p.name for p in network.ports if p.direction == "input" and p.real]
+        fitting = checked(feeds, self.model, finite=quantised)
         count = sample_count(fitting, self.model)
         started = time.perf_counter()
         inputs = {p.tensor: p for p in network.ports if p.direction == "input"}

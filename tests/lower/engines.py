@@ -137,7 +137,9 @@ def real_inputs(model: Model, seed: int) -> dict[str, Array]:
     for value in model.inputs:
         shape = [d.dim_value for d in value.type.tensor_type.shape.dim]
         dtype = helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
-        numbers = rng.normal(0, 1.5, shape) if dtype.kind == "f" else rng.integers(0, 2 if dtype.kind == "b" else 7, shape)
+        numbers = (
+            rng.normal(0, 1.5, shape) if dtype.kind == "f" else rng.integers(0, 2 if dtype.kind == "b" else 7, shape)
+        )
         found[value.name] = numbers.astype(dtype)
     return found
 

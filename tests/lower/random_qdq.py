@@ -265,7 +265,9 @@ class Sketch:
         axis = self.draw(0, len(x.shape) - 1)
         size, step = x.shape[axis], int(self.rng.choice([1, 1, 2, -1, -2]))
         start = self.draw(0, size - 1)
-        end = self.draw(start + 1, size) if step > 0 else (self.draw(0, start - 1) if start and self.chance(0.5) else -99)
+        end = (
+            self.draw(start + 1, size) if step > 0 else (self.draw(0, start - 1) if start and self.chance(0.5) else -99)
+        )
         count = len(range(size)[slice(start, end if end >= 0 else None, step)])
         if not count:
             return False
@@ -509,7 +511,10 @@ class Sketch:
 
     def start(self) -> None:
         first = self.draw(2, 3) if self.chance(0.25) else 1
-        shapes = [(first, self.draw(1, 8), self.draw(1, 5), self.draw(1, 5)), (first, self.draw(1, 6), self.draw(2, 12))]
+        shapes = [
+            (first, self.draw(1, 8), self.draw(1, 5), self.draw(1, 5)),
+            (first, self.draw(1, 6), self.draw(2, 12)),
+        ]
         shape = shapes[0] if self.chance(0.6) else shapes[1] if self.chance(0.7) else (first, self.draw(2, 40))
         x = Node("x", shape)
         self.given.append(x)
@@ -542,7 +547,9 @@ class Sketch:
         rng = np.random.default_rng(seed)
         types = {"real": np.float32, "whole": np.int64, "truth": np.bool_}
         return {
-            n.name: (rng.normal(0, 1, n.shape) if n.kind == "real" else rng.integers(0, 7, n.shape)).astype(types[n.kind])
+            n.name: (rng.normal(0, 1, n.shape) if n.kind == "real" else rng.integers(0, 7, n.shape)).astype(
+                types[n.kind]
+            )
             for n in self.given
         }
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from bitline.core.diagnostics import Refusal
-from bitline.quant.calibration import Samples, batches, checked, load_data, sample_count
+from bitline.data.load import load_data
+from bitline.quant.calibration import Samples, batches, checked, sample_count
 from bitline.quant.ptq import quantize
 from bitline.quant.score import score
 from tests.graph.build import as_model, parsed
@@ -44,7 +45,7 @@ def test_first_axes_that_are_no_batch() -> None:
 
 def test_different_numbers_of_samples_are_refused() -> None:
     feeds = dict(load_data("random:4", STREAM).feeds)
-    feeds["state"] = feeds["state"][:6]
+    feeds["state"] = feeds["state"][:3]
     with pytest.raises(Refusal) as refusal:
         checked(feeds, STREAM)
     assert "frame 4, state 3, ids 4, gain 4" in refusal.value.diagnostics[0].message

@@ -245,7 +245,8 @@ def conv_layer(seed: int = 0) -> Layer:
         setup=(),
         main=tuple(
             Queue(unit=unit, code=tuple(code), kernels=(0,) * len(code))
-            for unit, code in zip(UNITS, (dma_in, write, mvm, vector, dma_out, []), strict=True) if code
+            for unit, code in zip(UNITS, (dma_in, write, mvm, vector, dma_out, []), strict=True)
+            if code
         ),
     )
     constants = {"weights": blocks.tobytes(), "const": stored.tobytes()}

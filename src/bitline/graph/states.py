@@ -11,6 +11,8 @@ from bitline.graph.model import Model, shape_of
 
 _MARKS: Final = re.compile(r"^(?:in|out|input|output|new|next|prev|previous|last|initial|init|0|n|t|tm1)$")
 """Parts of a name that say on which side of a step a state stands."""
+_STATES: Final = re.compile(r"(?:^|_)(?:h|c|state|states|hidden|cell|memory|cache|carry|context)(?:$|_)")
+"""What states are called: of names that differ on one side only, these are states; `frame`, `frame_out` are not."""
 
 
 def state_pairs(model: Model, given: Sequence[str] = ()) -> tuple[tuple[str, str], ...]:
@@ -28,8 +30,10 @@ def state_pairs(model: Model, given: Sequence[str] = ()) -> tuple[tuple[str, str
     if not given:
         found: list[tuple[str, str]] = []
         for source in outputs:
-            root = _root(source)
-            fitting = [i for i in inputs if root and _root(i) == root and kind(i) == kind(source) and i != source]
+            root, marked = _root(source)
+            fitting = [i for i in inputs if root and _root(i)[0] == root and kind(i) == kind(source)]
+            if not (_STATES.search(root) or (marked and all(_root(i)[1] for i in fitting))):
+                continue
             if len(fitting) == 1:
                 found.append((source, fitting[0]))
         return tuple(found)
@@ -48,10 +52,11 @@ def state_pairs(model: Model, given: Sequence[str] = ()) -> tuple[tuple[str, str
     return tuple(pairs)
 
 
-def _root(name: str) -> str:
-    """What is left of a name without the parts that tell input from output: `state_out` and `stateN` give `state`."""
-    parts = [part for part in re.split(r"[_./:]+|(?<=[a-z])(?=[A-Z0-9])", name) if part]
-    kept = [part.lower() for part in parts if not _MARKS.match(part.lower())]
+def _root(name: str) -> tuple[str, bool]:
+    """What is left of a name without the parts that tell input from output, and whether there were any: `state_out`,
+    `stateN`, `state` all give `state`."""
+    parts = [part.lower() for part in re.split(r"[_./:]+|(?<=[a-z])(?=[A-Z0-9])", name) if part]
+    kept = [part for part in parts if not _MARKS.match(part)]
     if len(kept) == 1 and len(kept[0]) == 2 and kept[0][1] == "n":  # hn, cn
-        kept = [kept[0][0]]
-    return "_".join(kept)
+        return kept[0][0], True
+    return "_".join(kept), len(kept) < len(parts)

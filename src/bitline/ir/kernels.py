@@ -151,7 +151,18 @@ class Read:
 
 
 Operator = Literal[
-    "sum", "product", "quotient", "largest", "smallest", "prelu", "select", "equal", "modulo", "table", "curve"
+    "sum",
+    "product",
+    "quotient",
+    "largest",
+    "smallest",
+    "prelu",
+    "select",
+    "equal",
+    "modulo",
+    "table",
+    "curve",
+    "length",
 ]
 
 
@@ -169,6 +180,7 @@ class Elementwise:
     equal     1 where x_0 = x_1, else 0
     modulo    x_0 - x_1 * floor(x_0 / x_1), with the sign of x_1; 0 where x_1 is 0
     table     t[x_0 - smallest x_0], x_0 of 8 bits; `table` names 256 entries
+    length    clamp(floor(sqrt(n_0^2 m_0 + n_1^2 m_1) / 2^shift + 1/2) + zero_y): of a vector of two, half up
     curve     interpolated between the knots that `table` names, x_0 of 16 bits (`numerics.curve`)
     """
 

@@ -294,6 +294,12 @@ class _Builder:
                 index = self.op("Sub", self.cast(taken[0], TensorProto.INT64), smallest)
                 entries = self.constants[kernel.table].astype(NUMPY[y.dtype])
                 rows = self.op("Gather", self.constant(entries), index, axis=0)
+            case "length":
+                squares = [self.op("Mul", self.op("Mul", n(k), n(k)), m[k]) for k in range(2)]
+                root = self.op("Floor", self.op("Sqrt", self.op("Add", *squares)))
+                half = self.constant(np.array(float(1 << kernel.shift >> 1)))
+                nearest = self.op("Floor", self.op("Mul", self.op("Add", root, half), down))
+                rows = self.finish(nearest, y, kernel.low, kernel.high)
             case "curve":
                 rows = self.finish(self.curve(kernel, taken[0]), y, kernel.low, kernel.high)
             case _:

@@ -130,6 +130,8 @@ def elementwise_result(kernel: Elementwise, network: Network, values: Values, co
         case "table":
             smallest = LIMITS[network.tensor(kernel.reads[0].x).dtype][0]
             return vector.look_up(raw[0], constants[kernel.table].astype(np.int64), smallest)
+        case "length":
+            result = elementwise.length(n[0], n[1], m, kernel.shift)
         case "curve":
             result = elementwise.curve(raw[0], constants[kernel.table].astype(np.int64))
         case _:

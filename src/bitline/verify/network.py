@@ -218,6 +218,7 @@ def _host(kernel: Host, tensors: dict[str, Tensor], constants: Constants) -> Ite
 def _operator(kernel: Elementwise, tensors: dict[str, Tensor], constants: Constants) -> Iterator[Diagnostic]:
     """Operands and constants of an operator, and that no product leaves 2^53."""
     count = {"product": 2, "quotient": 2, "prelu": 2, "select": 3, "equal": 2, "modulo": 2, "table": 1, "curve": 1}
+    count["length"] = 2
     reads = kernel.reads
     if not 1 <= len(reads) <= 3 or len(reads) != count.get(kernel.op, len(reads)):
         yield _error(f"{len(reads)} operands of `{kernel.op}`", kernel.name)
@@ -238,6 +239,8 @@ def _operator(kernel: Elementwise, tensors: dict[str, Tensor], constants: Consta
         terms = [reach[0] * reach[1] * abs(reads[0].mantissa)]
     if kernel.op == "prelu":
         terms[1] *= reach[0]
+    if kernel.op == "length":
+        terms = [2 * (terms[0] * reach[0] + terms[1] * reach[1])]  # below 2^52
     if kernel.op == "quotient":
         terms = [2 * terms[0] + (reach[1] << kernel.shift), reach[1] << (kernel.shift + 1)]
     wide = 1 << (62 if kernel.op == "quotient" else 53)

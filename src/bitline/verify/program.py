@@ -16,6 +16,8 @@ from bitline.verify.flat import I64, FlatPost, FlatProgram
 FINDINGS = 16
 WIDEST = 1 << 44
 """No honest number of a program is larger."""
+MANY_READS = 1 << 27
+"""Read clocks above which they are kept in 16 bits where that is enough."""
 MOST_PLACES = 1 << 30
 """Pieces of memory whose last writer is kept."""
 
@@ -167,7 +169,7 @@ def _is_table(program: FlatProgram, row: I64) -> bool:
 
 OPERANDS = {
     "sum": (1, 2, 3), "product": (2,), "quotient": (2,), "largest": (1, 2, 3), "smallest": (1, 2, 3), "prelu": (2,),
-    "select": (3,), "equal": (2,), "modulo": (2,), "table": (1,), "curve": (1,),
+    "select": (3,), "equal": (2,), "modulo": (2,), "table": (1,), "curve": (1,), "length": (2,),
 }  # fmt: skip
 """How many operands an operation has that goes element by element."""
 
@@ -371,7 +373,7 @@ class _Run:
             self.col_cells,
             self.writer,
             self.written_at,
-            np.zeros(reads, np.int32),
+            np.zeros(reads, np.int16 if reads > MANY_READS and self._posts(starts) < 1 << 15 else np.int32),
             found,
             self.token_capacity,
             self.letter_capacity,
@@ -410,6 +412,24 @@ class _Run:
             errors.append(_error("a message is sent and never received", phase))
         return errors, int(executed)
 
+    def _posts(self, starts: I64) -> int:
+        """The most that any queue hands on, which is how far its clock goes."""
+        most = 0
+        for first, last in pairwise(starts.tolist()):
+            times, stack, total = 1, list[int](), 1
+            for row in self.program.code[first:last]:
+                if row[f.OP] == f.LOOP:
+                    stack.append(times)
+                    times *= int(row[f.ARG0])
+                elif row[f.OP] == f.CORES:
+                    stack.append(times)
+                elif row[f.OP] == f.END:
+                    times = stack.pop()
+                elif row[f.OP] in (f.POST, f.SEND):
+                    total += times
+            most = max(most, total)
+        return most
+
     def _readers(self, units: tuple[str, ...], starts: I64) -> tuple[I64, I64, I64]:
         """For every memory, and last the arrays: which queues read it, so that only they need a clock per granule.
 
@@ -424,7 +444,7 @@ class _Run:
         for unit in range(count):
             code = program.code[starts[unit] : starts[unit + 1]]
             read: set[int] = {spaces} if (code[:, f.OP] == f.MVM).any() else set()
-            for column in (f.SRC0, f.SRC1, f.SRC2):
+            for column in (f.SRC0, f.SRC1, f.SRC2, f.SRC3):
                 chosen = code[code[:, column] >= 0, column]
                 read |= {int(s) for s in program.operands[chosen, f.O_SPACE]}
             accumulating = code[(code[:, f.OP] == f.MVM) & (code[:, f.OVERWRITE] != 0), f.DST]
