@@ -183,7 +183,7 @@ def lower_root(state: Lowering, node: onnx.NodeProto, target: Target) -> None:
     factors = [(state.tensor(v).scale / target.y.scale) ** 2 for v in (a, b)]
     reaches = [reach(state.tensor(v)) ** 2 for v in (a, b)]
     mantissas, shift = common_scale(node, factors, reaches, LENGTH_BITS)
-    if shift < 0:
+    if shift < 2:  # half a step has to be at least one unit of the root
         raise Unfit(node, "its output scale is too far below that of its input", "quantise the model again")
     if shift % 2:  # the root halves it
         mantissas, shift = [(mantissa + 1) >> 1 for mantissa in mantissas], shift - 1

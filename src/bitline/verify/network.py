@@ -241,6 +241,8 @@ def _operator(kernel: Elementwise, tensors: dict[str, Tensor], constants: Consta
         terms[1] *= reach[0]
     if kernel.op == "length":
         terms = [2 * (terms[0] * reach[0] + terms[1] * reach[1])]  # below 2^52
+        if kernel.shift < 1:
+            yield _error("a length that is not rounded", kernel.name)
     if kernel.op == "quotient":
         terms = [2 * terms[0] + (reach[1] << kernel.shift), reach[1] << (kernel.shift + 1)]
     wide = 1 << (62 if kernel.op == "quotient" else 53)
