@@ -341,7 +341,8 @@ def lower_scatter(state: Lowering, node: onnx.NodeProto, target: Target) -> None
     flat = identity((1, 1, prod(shape)))
     line = index_map.reshape(flat, (prod(shape),))
     view = index_map.reshape(flat, shape)
-    assert isinstance(line, IndexMap) and isinstance(view, IndexMap), (line, view)
+    assert isinstance(line, IndexMap), line
+    assert isinstance(view, IndexMap), view
     parts: list[Part] = []
     for place, at, first, count, step in runs:
         taken = state.sliced(sources[place], 0, first, count, step, name_of(node))
