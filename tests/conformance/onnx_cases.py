@@ -11,7 +11,7 @@ same against the case's model fed the rounded inputs. Simulator, reference and `
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -48,7 +48,7 @@ _NAMES = (
     "Reshape Flatten Transpose Squeeze Unsqueeze Concat Split Slice Gather GatherND GatherElements ScatterND Expand "
     "Pad Resize DepthToSpace LSTM GRU QuantizeLinear DequantizeLinear"
 )
-OPERATORS: list[str] = _NAMES.split()
+OPERATORS: Sequence[str] = _NAMES.split()
 """The 62 operators that real exports use."""
 
 PARAMETERS: Mapping[str, tuple[int, ...]] = {
