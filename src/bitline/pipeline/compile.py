@@ -157,7 +157,9 @@ def _packed(
     strips: dict[int, tuple[ColumnStrip, ...]], matrices: Mapping[int, str], chip: Chip
 ) -> dict[int, tuple[StripPlan, ...]] | None:
     """Every matrix once: kernels that share one find it in the same places."""
-    first = {matrix: kernel for kernel, matrix in reversed(matrices.items())}
+    first: dict[str, int] = {}
+    for kernel, matrix in matrices.items():
+        first.setdefault(matrix, kernel)
     order = [kernel for kernel, matrix in matrices.items() if first[matrix] == kernel]
     placement = pack_segment(
         [strips[k] for k in order],

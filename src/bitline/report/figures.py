@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bitline.ir.kernels import MatMul, Move, Network, macs
+from bitline.ir.kernels import MatMul, Move, Network, dynamic_macs, macs
 from bitline.ir.program import Dma, Program, WriteWeights, executions, static_instructions
 from bitline.ir.residency import BlockResidency
 from bitline.ir.schedule import Schedule
 from bitline.ir.trace import Trace
 from bitline.pack.bounds import lower_bound
+from bitline.report.hosts import host_rows, wide_tensors
 from bitline.report.names import kernel_of, matrix_users
 from bitline.target.schema import Chip
 
@@ -208,7 +209,9 @@ def compile_figures(
     chip: Chip,
     model_macs: int,
 ) -> dict[str, Json]:
-    """The keys of `bitline compile --json` that do not depend on the clock; `model_macs` counts on the ONNX graph."""
+    """The keys of `bitline compile --json` that do not depend on the clock; `model_macs` counts on the ONNX graph;
+    `macs_on_vector` are products of activations by activations, `macs_on_host` those inside host kernels."""
+    hosts = host_rows(network, trace)
     conv, fc = weight_updates(network, schedule, blocks, chip)
     transactions, rectangles, dram = dma_counts(program)
     kernels = [k for k in network.kernels if isinstance(k, MatMul)]
@@ -255,7 +258,16 @@ def compile_figures(
         "setup_energy_uj": trace.setup_energy_fj / FJ_PER_UJ,
         "macs": model_macs,
         "macs_on_arrays": on_arrays,
-        "macs_on_host": model_macs - on_arrays,
+        "macs_on_vector": sum(dynamic_macs(k) for k in network.kernels),
+        "macs_on_host": sum(row.macs for row in hosts),
+        "host_kernels": len(hosts),
+        "host_us": sum(row.time_us for row in hosts),
+        "host_time_share": sum(row.time_share for row in hosts),
+        "host": [
+            {"kernel": r.kernel, "nodes": list(r.nodes), "why": r.why, "macs": r.macs, "time_us": r.time_us}
+            for r in hosts
+        ],
+        "tensors_of_16_bits": list(wide_tensors(network)),
         "moves": sum(isinstance(k, Move) for k in network.kernels),
         "writes_per_cell": worn.mean,
         "writes_per_cell_max": worn.most,
