@@ -11,7 +11,7 @@ same against the case's model fed the rounded inputs. Simulator, reference and `
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -41,13 +41,14 @@ ENDS: tuple[End, ...] = ("native", "both", "host", "refused")
 LEAST_DB = 30.0
 MOST_STEPS = 2.0
 
-OPERATORS = (
+_NAMES = (
     "Gemm Conv ConvTranspose MatMul Add Sub Mul Div Pow Sqrt Exp Erf Relu LeakyRelu PRelu Clip Sigmoid HardSigmoid "
     "HardSwish Tanh Gelu Softmax LayerNormalization BatchNormalization MaxPool AveragePool GlobalAveragePool "
     "ReduceMean ReduceSum ReduceMax Max Min Where Equal Not Mod Cast Identity Constant ConstantOfShape Shape Range "
     "Reshape Flatten Transpose Squeeze Unsqueeze Concat Split Slice Gather GatherND GatherElements ScatterND Expand "
     "Pad Resize DepthToSpace LSTM GRU QuantizeLinear DequantizeLinear"
-).split()
+)
+OPERATORS: Sequence[str] = _NAMES.split()
 """The 62 operators that real exports use."""
 
 PARAMETERS: Mapping[str, tuple[int, ...]] = {
@@ -127,6 +128,7 @@ def _cases() -> Iterator[Case]:
         (node,) = model.graph.node
         if node.op_type not in OPERATORS or node.domain not in ("", "ai.onnx"):
             continue
+        assert test.data_sets is not None
         given, wanted = test.data_sets[0]
         yield Case(
             name=test.name,
@@ -189,8 +191,8 @@ def carried_out(case: Case, folder: Path, chip: Chip) -> Outcome:
         ran = package.run(feeds, check_samples=1)
     except Refusal as refusal:
         nameless = [str(d) for d in refusal.diagnostics if not (d.message and d.place and d.help)]
-        found = tuple(f"{d.code} {d.message}" for d in refusal.diagnostics)
-        return Outcome(end="refused", why=found, wrong="; ".join(nameless))
+        why = tuple(f"{d.code} {d.message}" for d in refusal.diagnostics)
+        return Outcome(end="refused", why=why, wrong="; ".join(nameless))
     network = package.contents.network
     hosts = tuple(kernel.why for kernel in network.kernels if isinstance(kernel, Host))
     working = [k for k in network.kernels if not isinstance(k, Host | Move)]

@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from bitline.core.diagnostics import Refusal
 from bitline.graph.model import attribute
 from bitline.ir import index_map
 from bitline.ir.kernels import LIMITS, Constants, Dtype, Network, Operator, Port, Tensor, inputs_of, outputs_of
@@ -124,7 +125,10 @@ class _Walk(Lowering):
                 self.values[value.name] = float_input(self, value.name)
         self.walk()
         for output in graph.proto.graph.output:
-            self._output(output.name)
+            try:
+                self._output(output.name)
+            except Refusal as refusal:  # the other outputs may have more to say
+                graph.problems += refusal.diagnostics
         graph.raise_problems()
         network = Network(
             name=graph.name,
@@ -456,8 +460,19 @@ class _Walk(Lowering):
         """A result that is not quantised: whatever makes it runs on the host."""
         value = plain_tensor(self, name, name)
         tensor = self.tensors.pop(value.tensor)
-        add_host(self, name, tensor, "the result is not quantised")
+        add_host(self, name, tensor, self._why_on_host(name))
         return value
+
+    def _why_on_host(self, name: str) -> str:
+        """Why a result that is no integer of a grid is left to the host."""
+        node = self.graph.producer.get(name)
+        kind = TensorProto.DataType.Name(self.graph.types.get(name, 0)).lower()
+        if node is None:
+            return "a constant result"
+        what = f"{node.op_type} {name_of(node)!r}"
+        if self.graph.types.get(name) in INTEGER:
+            return f"{what}: no unit does it on {kind}"
+        return f"{what}: its result is {kind} on no grid of integers"
 
 
 def _named(network: Network) -> set[str]:

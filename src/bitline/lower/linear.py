@@ -100,7 +100,7 @@ def add_matmul(
         if factor >= 1 << bits:
             raise Unfit(node, "its output scale is too far below that of its input", "quantise the model again")
         parameters[channel, 1:] = fixed_point(float(factor), bits) if factor > 0 else (0, 0)
-    state.constants[f"{name}.weights"] = weights.matrix.astype(np.int8)
+    held = state.matrix(weights.matrix, math, f"{name}.weights")
     state.constants[f"{name}.parameters"] = parameters
     made = state.finish(target, stored, view)
     state.kernels.append(
@@ -109,7 +109,7 @@ def add_matmul(
             nodes=target.nodes,
             x=x.name,
             y=made.name,
-            matrix=Matrix(name=f"{name}.weights", groups=groups, rows=rows, cols=cols),
+            matrix=Matrix(name=held, groups=groups, rows=rows, cols=cols),
             read=read,
             write=identity(stored),
             post=Requantise(parameters=f"{name}.parameters", zero_point=y.zero_point, low=target.low, high=target.high),

@@ -153,7 +153,13 @@ def facts_of(model: str, chip: Chip, figures: Mapping[str, Json]) -> Facts:
         assert isinstance(value, int | float)
         return value
 
-    share = 100 * number("macs_on_arrays") / number("macs") if number("macs") else 0.0
+    def share(key: str) -> float:
+        return 100 * number(key) / number("macs") if number("macs") else 0.0
+
+    host = "none: the chip does everything"
+    if number("host_kernels"):
+        count = f"{number('host_kernels'):,.0f} kernel{'s' if number('host_kernels') > 1 else ''}"
+        host = f"{count}, {share('macs_on_host'):.3g} % of MACs, {100 * number('host_time_share'):.3g} % of time"
     updates = f"{number('array_writes'):,.0f} per inference"
     if f["resident"]:
         updates = "none: weights stay in the arrays"
@@ -175,9 +181,11 @@ def facts_of(model: str, chip: Chip, figures: Mapping[str, Json]) -> Facts:
         summary=(
             (
                 "MACs",
-                f"{number('macs') / 1e6:,.2f} M, {share:.4g} % on arrays",
-                "multiplications of weights by inputs in one inference",
+                f"{number('macs') / 1e6:,.2f} M, {share('macs_on_arrays'):.4g} % on arrays"
+                + (f", {share('macs_on_vector'):.4g} % vector" if number("macs_on_vector") else ""),
+                "multiplications in one inference; on vector units those of activations by activations",
             ),
+            ("host", host, "what no unit of the chip does; the section Host says why"),
             ("arrays", f"{f['arrays_used']} of {f['arrays_available']}", "arrays that ever hold a block"),
             (
                 "utilisation",
@@ -223,6 +231,7 @@ def package_contents(compiled: Compiled, options: Mapping[str, str]) -> tuple[pa
         blocks=planned.blocks,
         trace=compiled.trace,
         chip=chip,
+        steps=compiled.quantised.steps,
     )
     maths = {k.matrix.name: k.math for k in network.kernels if isinstance(k, MatMul)}
     constants = {name: np.ascontiguousarray(value) for name, value in sorted(compiled.lowered.constants.items())}
