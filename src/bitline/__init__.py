@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from bitline.core.version import __version__
 
 if TYPE_CHECKING:
-    from bitline.api import Package, compile, load, open_package
+    from bitline.api import Package, check_model, compile, load, open_package
 
-__all__ = ["Package", "__version__", "compile", "load", "open_package"]
+__all__ = ["Package", "__version__", "check_model", "compile", "load", "open_package"]
 
 
 def __getattr__(name: str) -> object:

@@ -36,10 +36,12 @@ from bitline.pipeline import check, compile_model
 from bitline.pipeline import load as load_simplified
 from bitline.pipeline.check import Check, Exactness
 from bitline.pipeline.contents import Contents, open_contents, package_contents
+from bitline.pipeline.outlook import look
 from bitline.pipeline.rebuild import rebuilt
 from bitline.quant.calibration import batches, checked, sample_count
 from bitline.quant.options import QuantOptions
 from bitline.report.figures import Json
+from bitline.report.outlook import Outlook
 from bitline.sim.runner import Runner
 from bitline.target.load import load_target
 from bitline.target.schema import Chip
@@ -147,7 +149,8 @@ class Package:
     ) -> RunResult:
         """Simulate samples stacked on axis 0. Raises `Refusal` (BL0105) where they do not fit the model."""
         contents, network = self.contents, self.contents.network
-        fitting = checked(feeds, self.model)
+        quantised = [p.name for p in network.ports if p.direction == "input" and p.real]
+        fitting = checked(feeds, self.model, finite=quantised)
         count = sample_count(fitting, self.model)
         started = time.perf_counter()
         inputs = {p.tensor: p for p in network.ports if p.direction == "input"}
@@ -323,6 +326,22 @@ def merge_checked(parts: Sequence[Checked]) -> Checked | None:
         sqnr_vs_onnxruntime_db=min(p.sqnr_vs_onnxruntime_db for p in parts),
         argmax_agreement=sum(p.argmax_agreement * p.exact.samples for p in parts) / samples,
     )
+
+
+def check_model(
+    model: Model | str | Path,
+    *,
+    target: str | Chip | None = None,
+    overrides: Sequence[str] = (),
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+) -> Outlook:
+    """What a compilation would meet: fit, units, MACs, and every problem at once with its way out.
+
+    Raises `Refusal` only for what cannot be read at all: the model file (BL02xx, BL03xx), the target (BL0102, BL0103).
+    """
+    chip = load_target(target, overrides) if isinstance(target, str) else target
+    loaded = model if isinstance(model, Model) else load(model, shapes=shapes)
+    return look(loaded, chip)
 
 
 def compile(  # the verb that users look for; `bitline.compile` reads right

@@ -37,7 +37,9 @@ def test_names_tell_states(inputs: str, outputs: str, found: tuple[tuple[str, st
 
 
 def test_names_alone_do_not_make_a_state() -> None:
-    other = as_model(parsed("float[1,4] x, float[2,4] h0) => (float[1,4] hn, float[2,4] y", "hn = Relu(x) y = Relu(h0)"))
+    other = as_model(
+        parsed("float[1,4] x, float[2,4] h0) => (float[1,4] hn, float[2,4] y", "hn = Relu(x) y = Relu(h0)")
+    )
     assert state_pairs(other) == ()
 
 

@@ -14,6 +14,7 @@ from bitline.core.diagnostics import Refusal, refuse
 from bitline.core.version import __version__
 
 COMMANDS = {
+    "check": "does a model fit, what runs where, what is unsupported: before any work",
     "compile": "a model into a package for a chip",
     "demo": "compile, verify and run a small trained network",
     "doctor": "what this machine lacks, and what to do about it",

@@ -33,10 +33,11 @@ from bitline.ir.kernels import (
 from bitline.ir.loops import Nest
 from bitline.ir.program import Call, Program, ProgramPort, Space
 from bitline.ir.residency import Block
-from bitline.ir.schedule import Job, Schedule, unit_block
+from bitline.ir.schedule import Job, KernelSchedule, Schedule, unit_block
 from bitline.numerics.arrays import encode_cells
 
 ALIGNMENT = 8
+Images = tuple[tuple[tuple[int, int], ...], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,14 +91,17 @@ class _Builder:
         self.cell_bytes = 0
         self.parameters = bytearray()
         self.tables = bytearray()
+        self.shared: dict[tuple[str, int], Images] = {}
 
-    def images(self, kernel: Kernel, jobs: tuple[Job, ...]) -> tuple[tuple[tuple[int, int], ...], ...]:
+    def images(self, kernel: Kernel, plan: KernelSchedule) -> Images:
         """Lay out the cells of all units of all jobs; (address in unit 0, step per unit) of each piece."""
         if not isinstance(kernel, MatMul):
-            return tuple(() for _ in jobs)
+            return tuple(() for _ in plan.jobs)
+        if plan.matrix_copy in self.shared:  # the first kernel that uses the copy writes it
+            return self.shared[plan.matrix_copy]
         matrix = self.constants[kernel.matrix.name]
         found: list[tuple[tuple[int, int], ...]] = []
-        for job in jobs:
+        for job in plan.jobs:
             start = self.cell_bytes
             sizes = [piece.block.rows * piece.block.cols for piece in job.pieces]
             unit_bytes = sum(sizes)
@@ -107,6 +111,7 @@ class _Builder:
                 self.cell_bytes += unit_bytes
             places = np.cumsum([0, *sizes])[:-1]
             found.append(tuple((start + int(place), unit_bytes) for place in places))
+        self.shared[plan.matrix_copy] = tuple(found)
         return tuple(found)
 
     def parameter_base(self, kernel: Kernel) -> tuple[int, int]:
@@ -158,7 +163,9 @@ class _Builder:
         calls = 0
         self.constant_tensors()
         for kernel, plan in zip(network.kernels, schedule.kernels, strict=True):
-            loads = any(job.weights == "resident" for job in plan.jobs) and not schedule.resident
+            shares = isinstance(kernel, MatMul) and plan.matrix_copy in self.shared
+            resident = any(job.weights == "resident" for job in plan.jobs)
+            loads = resident and not schedule.resident and not shares
             opens = loads and plan.segment not in opened
             if opens:
                 opened.add(plan.segment)
@@ -176,7 +183,8 @@ class _Builder:
                     parameter_bytes=size,
                     table_rows=len(self.constants[kernel.table]) if isinstance(kernel, Lookup) else 0,
                     call=calls,
-                    images=self.images(kernel, plan.jobs),
+                    images=self.images(kernel, plan),
+                    loads_in_setup=schedule.resident and not shares,
                     loads_in_main=loads,
                     opens_segment=opens,
                 )
@@ -226,7 +234,7 @@ def build_program(network: Network, schedule: Schedule, constants: Constants, ma
     setup = [
         (i, setup_nest(kernel, context))
         for i, (kernel, context) in enumerate(zip(network.kernels, contexts, strict=True))
-        if schedule.resident
+        if context.loads_in_setup
     ]
     used = schedule.memory_bytes
     content = {

@@ -61,6 +61,7 @@ class Context:
     table_rows: int
     call: int
     images: tuple[tuple[tuple[int, int], ...], ...]
+    loads_in_setup: bool
     loads_in_main: bool
     opens_segment: bool
 

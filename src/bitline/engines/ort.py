@@ -48,23 +48,24 @@ class Session:
         options.inter_op_num_threads = 1
         options.log_severity_level = 4
         levels = onnxruntime.GraphOptimizationLevel
-        options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimise else levels.ORT_DISABLE_ALL
         source = str(model) if isinstance(model, Path) else model
         if isinstance(source, onnx.ModelProto):
             source, beside = _in_pieces(source, self.place)
             self._weights = {name: onnxruntime.OrtValue.ortvalue_from_numpy(w) for name, w in beside.items()}
             options.add_external_initializers(list(self._weights), list(self._weights.values()))
-        try:
-            self._session: onnxruntime.InferenceSession = onnxruntime.InferenceSession(
-                source, sess_options=options, providers=["CPUExecutionProvider"]
-            )
-        except _ort_errors() as error:
-            raise refuse(
-                "BL0202",
-                f"ONNX Runtime does not load the model: {_one_line(error)}",
-                place=self.place,
-                help="if the operator or opset is newer than the installed ONNX Runtime, export with an older opset",
-            ) from None
+        # ALL also makes operators that it then refuses (QLinearAveragePool with dilations); BASIC stays within ONNX
+        tried = (levels.ORT_ENABLE_ALL, levels.ORT_ENABLE_BASIC) if optimise else (levels.ORT_DISABLE_ALL,)
+        for level in tried:
+            options.graph_optimization_level = level
+            try:
+                self._session: onnxruntime.InferenceSession = onnxruntime.InferenceSession(
+                    source, sess_options=options, providers=["CPUExecutionProvider"]
+                )
+                break
+            except _ort_errors() as error:
+                if level != tried[-1]:
+                    continue
+                raise _unloadable(error, self.place) from None
         self.inputs = {
             value.name: (_DTYPES.get(value.type, value.type), tuple(value.shape))
             for value in self._session.get_inputs()
@@ -157,6 +158,16 @@ def _ort_errors() -> tuple[type[BaseException], ...]:
     state = import_module("onnxruntime.capi.onnxruntime_pybind11_state")
     own = [value for value in vars(state).values() if isinstance(value, type) and issubclass(value, Exception)]
     return (*own, RuntimeError, ValueError)
+
+
+def _unloadable(error: BaseException, place: str) -> Refusal:
+    missing = "Could not find an implementation" in str(error)
+    return refuse(
+        "BL0301" if missing else "BL0202",
+        f"ONNX Runtime does not load the model: {_one_line(error)}",
+        place=place,
+        help="if the operator or opset is newer than the installed ONNX Runtime, export with an older opset",
+    )
 
 
 def _one_line(error: BaseException) -> str:

@@ -14,7 +14,7 @@ from typing import Final
 import onnx
 
 from bitline.core.diagnostics import Diagnostic, Refusal
-from bitline.graph.model import subgraphs
+from bitline.graph.model import HELD, subgraphs
 from bitline.graph.passes.fold_constants import FOLD_BYTES, FOLD_BYTES_TOTAL
 from bitline.graph.wire import Damaged, Extent
 
@@ -87,7 +87,7 @@ def check_contents(proto: onnx.ModelProto, place: str, limits: Limits) -> None:
         found += _name_findings(names, place, limits)
     for _, node in all_nodes((*proto.graph.node, *(n for f in proto.functions for n in f.node))):
         found += _attributes(node, place, limits)
-    found += _strings(proto.graph, place)
+    found += _odd_types(proto.graph, place)
     found += _functions(proto, place, limits)
     if found:
         raise Refusal(list(dict.fromkeys(found)))
@@ -203,7 +203,7 @@ def _attributes(node: onnx.NodeProto, place: str, limits: Limits) -> Iterator[Di
             yield from tensor_findings(tensor, where, min(limits.stored_bytes, limits.attribute_bytes))
 
 
-def _strings(graph: onnx.GraphProto, place: str) -> Iterator[Diagnostic]:
+def _odd_types(graph: onnx.GraphProto, place: str) -> Iterator[Diagnostic]:
     ports = [v.name for v in (*graph.input, *graph.output) if v.type.tensor_type.elem_type == onnx.TensorProto.STRING]
     ports += [tensor.name for tensor in graph.initializer if tensor.data_type == onnx.TensorProto.STRING]
     for name in ports:
@@ -213,6 +213,15 @@ def _strings(graph: onnx.GraphProto, place: str) -> Iterator[Diagnostic]:
             place=place,
             help="turn text into numbers before the network",
         )
+    for value in (*graph.input, *graph.output):
+        kind = value.type.tensor_type.elem_type
+        if kind not in HELD and kind not in (onnx.TensorProto.STRING, onnx.TensorProto.UNDEFINED) and _bits(kind):
+            yield Diagnostic(
+                code="BL0302",
+                message=f"{value.name[:80]!r} is of type {onnx.TensorProto.DataType.Name(kind)}",
+                place=place,
+                help="give the network inputs and outputs of 8 bits or more, floats of float16, float32 or float64",
+            )
 
 
 def _functions(proto: onnx.ModelProto, place: str, limits: Limits) -> Iterator[Diagnostic]:

@@ -15,6 +15,13 @@ from onnx import numpy_helper
 
 Array = npt.NDArray[Any]
 
+HELD = frozenset(
+    {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE, onnx.TensorProto.BOOL}
+    | {onnx.TensorProto.INT8, onnx.TensorProto.INT16, onnx.TensorProto.INT32, onnx.TensorProto.INT64}
+    | {onnx.TensorProto.UINT8, onnx.TensorProto.UINT16, onnx.TensorProto.UINT32, onnx.TensorProto.UINT64}
+)
+"""Element types that a network may take and give."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:

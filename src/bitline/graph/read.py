@@ -26,7 +26,9 @@ from bitline.graph import shapes as shape_inference
 from bitline.graph.budgets import DEFAULTS, Limits, all_nodes, check_contents, check_extent, check_loops, damaged
 from bitline.graph.external import External, early, find_external, not_finite, read_into
 from bitline.graph.model import Model
+from bitline.graph.newest_opset import NEWEST, without_news
 from bitline.graph.operands import check_operands
+from bitline.graph.refused_forms import check_forms
 from bitline.graph.wire import Damaged, measure
 
 __all__ = ["OLDEST_OPSET", "Limits", "read_model"]
@@ -68,6 +70,7 @@ def read_model(path: Path, *, shapes: Mapping[str, tuple[int, ...]] = {}, limits
         raise (_contradicted(error, place, shapes) if shapes else _invalid(error, place)) from None
     shape_inference.check_static(proto, place=place, tensor_bytes=limits.tensor_bytes)
     check_operands(proto.graph, place)
+    check_forms(proto.graph, place)
     _read_late(proto, external, path)
     _check_finite(proto, place)
     return Model(proto=proto, name=path.stem, path=path, remarks=tuple(remarks))
@@ -197,6 +200,11 @@ def _raise_opset(proto: onnx.ModelProto, place: str, remarks: list[str]) -> onnx
             place=place,
             help=f"export the model with opset {newest} or older",
         )
+    proto, news = without_news(proto, place)
+    if news:
+        raise Refusal(news)
+    if version > NEWEST:
+        remarks.append(f"opset {version} became {NEWEST}")
     if version >= OLDEST_OPSET or version == 0:
         return proto
     try:

@@ -65,6 +65,25 @@ def check_static(model: onnx.ModelProto, *, place: str, tensor_bytes: int) -> No
         raise Refusal(found)
 
 
+def check_not_empty(model: onnx.ModelProto, place: str) -> None:
+    """Raise `Refusal` (BL0302) for tensors without elements that nodes make. Asked of simplified models, in which
+    shape arithmetic, where they are common, is gone."""
+    wiring = Wiring(model.graph)
+    found = [
+        Diagnostic(
+            code="BL0302",
+            message=f"tensor {name!r} {list(shape)}, made by {node.op_type}, is empty",
+            place=f"{place}:{node.name or node.op_type}",
+            help="leave it out of the network, or give other sizes with `--shape`",
+        )
+        for node in model.graph.node
+        for name in node.output
+        if name and (shape := wiring.shape(name)) is not None and not math.prod(shape)
+    ]
+    if found:
+        raise Refusal(found)
+
+
 def bytes_of(value: onnx.ValueInfoProto) -> int:
     """Bytes of a tensor of static shape."""
     shape = shape_of(value)

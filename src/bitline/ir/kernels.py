@@ -151,7 +151,17 @@ class Read:
 
 
 Operator = Literal[
-    "sum", "product", "quotient", "largest", "smallest", "prelu", "select", "equal", "modulo", "table", "curve",
+    "sum",
+    "product",
+    "quotient",
+    "largest",
+    "smallest",
+    "prelu",
+    "select",
+    "equal",
+    "modulo",
+    "table",
+    "curve",
     "length",
 ]
 

@@ -101,6 +101,12 @@ class KernelSchedule:
     output_slots: int
     jobs: tuple[Job, ...]
 
+    @property
+    def matrix_copy(self) -> tuple[str, int]:
+        """(matrix, copy) of a kernel with weights: kernels with the same one share the blocks in the arrays."""
+        block = self.jobs[0].pieces[0].block
+        return block.matrix, block.copy
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Segment:

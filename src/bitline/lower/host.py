@@ -137,6 +137,13 @@ class _Subgraph:
             node = helper.make_node("Cast", [source], [name], name=f"{entry}.cast", to=element)
         self.before.append(node)
 
+    def add_trigger(self) -> None:
+        """One number that nothing reads: results that depend on no input are computed when this was stored."""
+        number = self.state.scalar_tensor(1.0)
+        value = self.state.copied(number, *stored_view((1,), "rows"), "constant result")
+        self.xs.append(value.tensor)
+        self.inputs.append(helper.make_tensor_value_info("constant result.trigger", TensorProto.INT8, [1]))
+
     def add_output(self, name: str, dtype: Dtype) -> onnx.ValueInfoProto:
         """The result in its stored type."""
         out = f"{name}.result"
@@ -203,6 +210,8 @@ def add_host(state: Lowering, name: str, y: Tensor, why: str, clamp: onnx.NodePr
     ]
     if missing or not part.nodes:
         raise Refusal([*graph.problems, _unreadable(state, name, missing)])
+    if not part.xs:
+        part.add_trigger()
     output = part.add_output(name, y.dtype)
     model = part.model([output])
     nodes = tuple(dict.fromkeys(name_of(node) for node in part.nodes if node.op_type not in QDQ)) or (name,)

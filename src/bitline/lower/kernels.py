@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from bitline.core.diagnostics import Refusal
 from bitline.graph.model import attribute
 from bitline.ir import index_map
 from bitline.ir.kernels import LIMITS, Constants, Dtype, Network, Operator, Port, Tensor, inputs_of, outputs_of
@@ -26,17 +27,18 @@ from bitline.lower.elementwise import (
     lower_select,
     lower_sum,
     lower_unary,
+    reach,
     rescale,
 )
 from bitline.lower.halves import by_halves
 from bitline.lower.host import add_host, float_input, plain_tensor
-from bitline.lower.layout import VIEWS, lower_concat, lower_pad
+from bitline.lower.layout import VIEWS, lower_concat, lower_pad, lower_scatter
 from bitline.lower.linear import lower_conv, lower_conv_transpose, lower_gemm
 from bitline.lower.qdq import DTYPES, QdqGraph, Value, read_qdq
 from bitline.lower.reduce import lower_pool, lower_reduce
 from bitline.lower.repeat import lower_scan
 from bitline.lower.rows import lower_lookup, lower_norm, lower_products, lower_softmax
-from bitline.lower.state import Build, Lowering, MakeMath, Scalar, Target, UnaryTable, Unfit, name_of
+from bitline.lower.state import DOUBLE_BITS, Build, Lowering, MakeMath, Scalar, Target, UnaryTable, Unfit, name_of
 from bitline.lower.stored import stored_view
 
 INTEGER = {
@@ -48,7 +50,9 @@ INTEGER = {
     TensorProto.INT16,
 }
 """Types whose values kernels compute with as they are."""
-ON_INTEGERS = ("Cast", "Equal", "Not", "Mod", "Where", "Add", "Sub", "Mul")
+ON_INTEGERS = ("Cast", "Equal", "Not", "Mod", "Where", "Add", "Sub", "Mul", "Max", "Min")
+WRAPPING = ("Add", "Sub", "Mul")
+"""Beyond 32 bits kernels saturate; of fewer bits these would have to wrap around."""
 INTEGER_OPERATORS: dict[str, tuple[Operator, tuple[int, ...]]] = {
     "Equal": ("equal", (0, 0)),
     "Not": ("equal", (0, 0)),
@@ -57,6 +61,8 @@ INTEGER_OPERATORS: dict[str, tuple[Operator, tuple[int, ...]]] = {
     "Add": ("sum", (1, 1)),
     "Sub": ("sum", (1, -1)),
     "Mul": ("product", (1, 0)),
+    "Max": ("largest", (1, 1)),
+    "Min": ("smallest", (1, 1)),
 }
 """Operators on integers and truth values: the operator, and what multiplies each operand."""
 CLAMPS = ("Relu", "Clip")
@@ -90,6 +96,7 @@ BUILDERS: dict[str, Build] = {
     "Gather": lower_lookup,
     "Concat": lower_concat,
     "Pad": lower_pad,
+    "ScatterND": lower_scatter,
 }
 
 
@@ -108,16 +115,20 @@ class _Walk(Lowering):
         super().__init__(graph, make_math, unary)
         self.inputs = {i.name for i in self.graph.proto.graph.input}
         self.names |= {n.output[0] for n in self.graph.proto.graph.node if n.op_type == "QuantizeLinear"}
-        self.reasons: dict[str, str] = {}
 
     def run(self) -> Lowered:
         graph = self.graph
         for value in graph.proto.graph.input:
-            if self._read_as_it_is(value.name):
+            if self._only_dequantised(value.name):
+                self._integer_input(value.name)
+            elif self._read_as_it_is(value.name):
                 self.values[value.name] = float_input(self, value.name)
         self.walk()
         for output in graph.proto.graph.output:
-            self._output(output.name)
+            try:
+                self._output(output.name)
+            except Refusal as refusal:  # the other outputs may have more to say
+                graph.problems += refusal.diagnostics
         graph.raise_problems()
         network = Network(
             name=graph.name,
@@ -168,7 +179,51 @@ class _Walk(Lowering):
             return not (
                 len(following) == 1 and following[0].op_type == "QuantizeLinear" and readers[0].input[0] == name
             )
-        return any(r.op_type != "QuantizeLinear" for r in readers) or self.graph.uses.get(name, 0) > len(readers)
+        plain = any(r.op_type != "QuantizeLinear" or self._odd_grid(r) for r in readers)
+        return plain or self.graph.uses.get(name, 0) > len(readers)
+
+    def _odd_grid(self, node: onnx.NodeProto) -> bool:
+        """Whether a QuantizeLinear makes what no unit has: scales per channel, other types."""
+        if any(name not in self.graph.initializers for name in node.input[1:] if name):
+            return True
+        return self.graph.parameters(node)[0].size != 1 or self.graph.zero_dtype(node) not in DTYPES
+
+    def _only_dequantised(self, name: str) -> bool:
+        """Whether a graph input holds integers of one grid that the user quantised."""
+        readers = self.graph.readers.get(name, [])
+        if not readers or self.graph.uses[name] != len(readers):
+            return False
+        if any(r.op_type != "DequantizeLinear" or r.input[0] != name or self._odd_grid(r) for r in readers):
+            return False
+        grids = {(float(s[0]), int(z[0])) for s, z in map(self.graph.parameters, readers) if z.size == 1}
+        dtype = helper.tensor_dtype_to_np_dtype(self.graph.types[name])
+        return len(grids) == 1 and dtype in DTYPES and all(self.graph.real_result(r) for r in readers)
+
+    def _integer_input(self, name: str) -> None:
+        dtype = np.dtype(helper.tensor_dtype_to_np_dtype(self.graph.types[name]))
+        scale, zero = self.graph.parameters(self.graph.readers[name][0])
+        stored, view = stored_view(self.shape(name), "image")
+        tensor = Tensor(
+            name=self.free(name),
+            shape=stored,
+            dtype=DTYPES[dtype],
+            scale=float(scale[0]),
+            zero_point=int(zero[0]),
+            onnx=name,
+            view=view,
+        )
+        self.tensors[tensor.name] = tensor
+        self.quantised[name] = Value(tensor=tensor.name, view=view)
+        port = Port(
+            name=name,
+            shape=self.shape(name),
+            tensor=tensor.name,
+            view=view,
+            direction="input",
+            real=False,
+            dtype=str(dtype),
+        )
+        self.ports.append(port)
 
     # -- quantised tensors -----------------------------------------------------------------------------------------
 
@@ -177,11 +232,10 @@ class _Walk(Lowering):
         source, name = node.input[0], node.output[0]
         if source in graph.initializers or (graph.constant(source) is not None and source not in self.values):
             return  # a constant that is quantised again: whoever reads it goes to the host
+        if self._odd_grid(node):
+            return  # per channel, or to a type that no unit has: whoever reads it goes to the host
         scale, zero = graph.parameters(node)
-        dtype = DTYPES.get(graph.zero_dtype(node))
-        if scale.size != 1 or dtype is None:
-            self.reasons[name] = "a tensor is quantised per channel, or to a type that no unit has"
-            return
+        dtype = DTYPES[graph.zero_dtype(node)]
         shape = graph.shapes[source]
         form = "line" if len(shape) == 3 and graph.convolved(name) else "image"
         stored, view = stored_view(shape, form)
@@ -225,6 +279,8 @@ class _Walk(Lowering):
     def _dequantise(self, node: onnx.NodeProto) -> None:
         value = self.quantised[node.input[0]]
         tensor = self.tensors[value.tensor]
+        if self._odd_grid(node) or not self.graph.real_result(node):
+            return
         scale, zero = self.graph.parameters(node)
         if scale.size == 1 and np.isclose(scale[0], tensor.scale, rtol=1e-6) and zero[0] == tensor.zero_point:
             self.values[node.output[0]] = value
@@ -315,7 +371,7 @@ class _Walk(Lowering):
             raise Unfit(node, "its input is not quantised")
 
     def _integers(self, node: onnx.NodeProto) -> None:
-        """Cast, Equal, Not, Mod, Where, Add, Sub, Mul of integers and truth values. Raises `Unfit`."""
+        """Cast, Equal, Not, Mod, Where, Add, Sub, Mul, Max, Min of integers and truth values. Raises `Unfit`."""
         name = node.output[0]
         kind = self.graph.types.get(name, 0)
         if any(self.graph.types.get(i) not in INTEGER for i in node.input if i and node.op_type != "Cast"):
@@ -334,14 +390,23 @@ class _Walk(Lowering):
                 raise Unfit(node, "it rounds or cuts off")
             self.values[name] = value
             return
+        if node.op_type in WRAPPING and kind not in (TensorProto.INT32, TensorProto.INT64):
+            raise Unfit(node, "its results wrap around")
         operands = [self._whole_number(node, place) for place in range(len(node.input))]
         found = INTEGER_OPERATORS.get(node.op_type)
-        if found is None or attribute(node, "fmod", 0):
+        if found is None or attribute(node, "fmod", 0) or len(operands) > len(found[1]):
             raise Unfit(node, "no unit does it on integers")
         op, mantissas = found
         if node.op_type == "Not":
             operands = [*operands, self._number(0)]
+        if op == "product" and self._reach(operands[0]) * self._reach(operands[1]) >= 1 << DOUBLE_BITS:
+            raise Unfit(node, f"its products can leave {DOUBLE_BITS} bits")
         self.values[name] = self._integer_result(node, name, op, list(zip(operands, mantissas, strict=True)))
+
+    def _reach(self, value: Value) -> int:
+        """The largest absolute value that an integer operand can have."""
+        tensor = self.tensor(value)
+        return int(np.abs(self.constants[tensor.constant].astype(np.int64)).max()) if tensor.constant else reach(tensor)
 
     def _integer_result(
         self, node: onnx.NodeProto, name: str, op: Operator, operands: Sequence[tuple[Value, int]]
@@ -366,7 +431,7 @@ class _Walk(Lowering):
         return self.constant_tensor(f"integer {number}", np.array([number], np.int64), "s32", 1.0, 0)
 
     def _output(self, name: str) -> None:
-        value = self.values.get(name)
+        value = self.values.get(name) or self.quantised.get(name)
         kind = self.graph.types.get(name, TensorProto.FLOAT)
         if value is None:
             node = self.graph.producer.get(name)
@@ -395,8 +460,19 @@ class _Walk(Lowering):
         """A result that is not quantised: whatever makes it runs on the host."""
         value = plain_tensor(self, name, name)
         tensor = self.tensors.pop(value.tensor)
-        add_host(self, name, tensor, "the result is not quantised")
+        add_host(self, name, tensor, self._why_on_host(name))
         return value
+
+    def _why_on_host(self, name: str) -> str:
+        """Why a result that is no integer of a grid is left to the host."""
+        node = self.graph.producer.get(name)
+        kind = TensorProto.DataType.Name(self.graph.types.get(name, 0)).lower()
+        if node is None:
+            return "a constant result"
+        what = f"{node.op_type} {name_of(node)!r}"
+        if self.graph.types.get(name) in INTEGER:
+            return f"{what}: no unit does it on {kind}"
+        return f"{what}: its result is {kind} on no grid of integers"
 
 
 def _named(network: Network) -> set[str]:

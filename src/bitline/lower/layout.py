@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from math import prod
 
 import numpy as np
 import onnx
 
 from bitline.graph.model import attribute
 from bitline.ir import index_map
-from bitline.ir.index_map import IndexMap
+from bitline.ir.index_map import IndexMap, identity
 from bitline.ir.kernels import LIMITS, Part
 from bitline.lower.elementwise import rescale
 from bitline.lower.qdq import Value
 from bitline.lower.state import Ints, Lowering, Scalar, Target, Unfit, name_of
 from bitline.lower.stored import Form, stored_view
+
+MOST_STRETCHES = 4096
+"""Of one copy: each is a part of a kernel and an instruction."""
 
 LayoutRule = Callable[[Lowering, onnx.NodeProto, Value], list[Value]]
 """Views of all outputs of a node on its stored input. Raises `Unfit`."""
@@ -129,6 +133,44 @@ def form_of(state: Lowering, value: Value) -> Form:
     return "image" if alike else "rows"
 
 
+def _elements(state: Lowering, value: Value, places: Ints, shape: tuple[int, ...], origin: onnx.NodeProto) -> Value:
+    """The elements at `places`, row-major numbers of what `value` holds, as `shape`."""
+    if not places.size or sum(1 for _ in stretches(places.reshape(-1))) > MOST_STRETCHES:
+        raise Unfit(origin, f"its indices make more than {MOST_STRETCHES} stretches, or none")
+    flat = state.reshaped(value, (prod(value.view.shape),), name_of(origin))
+    return state.reshaped(picked(state, flat, 0, places.reshape(-1), name_of(origin)), shape, name_of(origin))
+
+
+def _constant_indices(state: Lowering, node: onnx.NodeProto) -> Ints:
+    indices = state.graph.initializers.get(node.input[1])
+    if indices is None:
+        raise Unfit(node, "its indices depend on the input")
+    return indices.astype(np.int64)
+
+
+def _gather_elements(state: Lowering, node: onnx.NodeProto, value: Value) -> list[Value]:
+    shape, indices = value.view.shape, _constant_indices(state, node)
+    axis = int(attribute(node, "axis", 0)) % len(shape)
+    if indices.size and not -shape[axis] <= indices.min() <= indices.max() < shape[axis]:
+        raise Unfit(node, "its indices lie outside")
+    numbers = np.arange(prod(shape)).reshape(shape)
+    numbers = numbers[tuple(slice(None) if a == axis else slice(n) for a, n in enumerate(indices.shape))]
+    places = np.take_along_axis(numbers, indices % shape[axis], axis)
+    return [_elements(state, value, places, state.shape(node.output[0]), node)]
+
+
+def _gather_nd(state: Lowering, node: onnx.NodeProto, value: Value) -> list[Value]:
+    shape, indices = value.view.shape, _constant_indices(state, node)
+    batch, depth = int(attribute(node, "batch_dims", 0)), indices.shape[-1]
+    extents = np.array(shape[batch : batch + depth], np.int64)
+    if indices.size and ((indices < -extents) | (indices >= extents)).any():
+        raise Unfit(node, "its indices lie outside")
+    numbers = np.arange(prod(shape)).reshape(prod(shape[:batch]), *shape[batch:])
+    rows = (indices % extents).reshape(numbers.shape[0], -1, depth)
+    found = [one[tuple(np.moveaxis(row, -1, 0))] for one, row in zip(numbers, rows, strict=True)]
+    return [_elements(state, value, np.stack(found), state.shape(node.output[0]), node)]
+
+
 def _expand(state: Lowering, node: onnx.NodeProto, value: Value) -> list[Value]:
     return [Value(tensor=value.tensor, view=index_map.broadcast(value.view, state.shape(node.output[0])))]
 
@@ -164,17 +206,16 @@ def _space_to_depth(state: Lowering, node: onnx.NodeProto, value: Value) -> list
 
 def _resize(state: Lowering, node: onnx.NodeProto, value: Value) -> list[Value]:
     """Nearest neighbour: which input each output takes is computed here, by the formulas of ONNX's Resize."""
-    if attribute(node, "mode", "nearest") != "nearest" or attribute(node, "axes", None) is not None:
+    if attribute(node, "mode", "nearest") != "nearest":
         raise Unfit(node, "it interpolates")
     old, new = value.view.shape, state.shape(node.output[0])
-    stated = state.graph.initializers.get(node.input[2]) if len(node.input) > 2 and node.input[2] else None
+    scales = resize_scales(state, node, old, new)
     way = str(attribute(node, "coordinate_transformation_mode", "half_pixel"))
     rounding = str(attribute(node, "nearest_mode", "round_prefer_floor"))
     for axis, (size, wanted) in enumerate(zip(old, new, strict=True)):
         if size == wanted:
             continue
-        scale = float(stated[axis]) if stated is not None and stated.size == len(old) else wanted / size
-        places = nearest(size, wanted, scale, way, rounding)
+        places = nearest(size, wanted, scales[axis], way, rounding)
         if places is None:
             raise Unfit(node, f"its coordinates are {way}, {rounding}")
         times = wanted // size
@@ -184,6 +225,27 @@ def _resize(state: Lowering, node: onnx.NodeProto, value: Value) -> list[Value]:
         else:
             value = picked(state, value, axis, places, name_of(node))
     return [value]
+
+
+def resize_scales(state: Lowering, node: onnx.NodeProto, old: Sequence[int], new: Sequence[int]) -> tuple[float, ...]:
+    """The factor of every axis: as stated, or as the sizes stated say."""
+    rank = len(old)
+    axes = [int(a) % rank for a in attribute(node, "axes", None) or range(rank)]
+    factors = [wanted / size for size, wanted in zip(old, new, strict=True)]
+
+    def stated(place: int) -> list[float]:
+        name = node.input[place] if place < len(node.input) else ""
+        held = state.graph.initializers.get(name)
+        return [] if held is None or held.size != len(axes) else [float(v) for v in held.reshape(-1)]
+
+    policy = str(attribute(node, "keep_aspect_ratio_policy", "stretch"))
+    if policy != "stretch" and (sizes := stated(3)):
+        ratios = [size / old[axis] for axis, size in zip(axes, sizes, strict=True)]
+        common = min(ratios) if policy == "not_larger" else max(ratios)
+        return tuple(common if axis in axes else factor for axis, factor in enumerate(factors))
+    for axis, factor in zip(axes, stated(2), strict=False):
+        factors[axis] = factor
+    return tuple(factors)
 
 
 def nearest(size: int, wanted: int, scale: float, way: str, rounding: str) -> Ints | None:
@@ -220,6 +282,8 @@ VIEWS: dict[str, LayoutRule] = {
     "Slice": _slice,
     "Split": _split,
     "Gather": _gather,
+    "GatherElements": _gather_elements,
+    "GatherND": _gather_nd,
     "Expand": _expand,
     "Tile": _tile,
     "DepthToSpace": _depth_to_space,
@@ -232,14 +296,7 @@ VIEWS: dict[str, LayoutRule] = {
 def lower_concat(state: Lowering, node: onnx.NodeProto, target: Target) -> None:
     """Every operand on the grid of the result, then copied into its place."""
     axis = int(attribute(node, "axis", 0)) % len(target.shape)
-    operands: list[Value] = []
-    for place in range(len(node.input)):
-        operand = state.operand(node, place)
-        if isinstance(operand, Scalar):
-            operand = state.scalar_tensor(operand.real)
-            shape = state.shape(node.input[place])
-            operand = state.reshaped(operand, shape, name_of(node))
-        operands.append(operand)
+    operands = [_stored_operand(state, node, place) for place in range(len(node.input))]
     stored, view = stored_view(target.shape, "image" if form_of(state, operands[0]) == "image" else "rows")
     parts: list[Part] = []
     start = 0
@@ -252,6 +309,57 @@ def lower_concat(state: Lowering, node: onnx.NodeProto, target: Target) -> None:
         start += count
     y = state.finish(target, stored, view)
     state.add_move(y.name, parts, y, target.nodes)
+
+
+def lower_scatter(state: Lowering, node: onnx.NodeProto, target: Target) -> None:
+    """ScatterND to constant places: data and updates on the grid of the result, copied in stretches."""
+    indices = _constant_indices(state, node)
+    if attribute(node, "reduction", "none") != "none":
+        raise Unfit(node, f"it combines values by {attribute(node, 'reduction', '')}")
+    shape, depth = target.shape, indices.shape[-1]
+    extents = np.array(shape[:depth], np.int64)
+    if indices.size and ((indices < -extents) | (indices >= extents)).any():
+        raise Unfit(node, "its indices lie outside")
+    updated = np.full(shape, -1)
+    rows = (indices % extents).reshape(-1, depth)
+    updated[tuple(rows.T)] = np.arange(prod(state.shape(node.input[2]))).reshape(len(rows), *shape[depth:])
+    old = np.where(updated < 0, np.arange(prod(shape)).reshape(shape), -1).reshape(-1)
+    runs: list[tuple[int, int, int, int, int]] = []  # operand, first place of the result, first of the operand, ...
+    for start, end, step in stretches(old):
+        if old[start] >= 0:
+            runs.append((0, start, int(old[start]), end - start, step))
+            continue
+        new = updated.reshape(-1)[start:end]
+        runs += [(2, start + s, int(new[s]), e - s, by) for s, e, by in stretches(new)]
+    if len(runs) > MOST_STRETCHES:
+        raise Unfit(node, f"its indices make more than {MOST_STRETCHES} stretches")
+    sources: dict[int, Value] = {}
+    for place in (0, 2):
+        held = _stored_operand(state, node, place)
+        same = on_grid(state, node, target, held, place)
+        sources[place] = state.reshaped(same, (prod(same.view.shape),), name_of(node))
+    flat = identity((1, 1, prod(shape)))
+    line = index_map.reshape(flat, (prod(shape),))
+    view = index_map.reshape(flat, shape)
+    assert isinstance(line, IndexMap), line
+    assert isinstance(view, IndexMap), view
+    parts: list[Part] = []
+    for place, at, first, count, step in runs:
+        taken = state.sliced(sources[place], 0, first, count, step, name_of(node))
+        write = index_map.take_slice(line, 0, at, count)
+        assert isinstance(write, IndexMap), write
+        parts.append(Part(x=taken.tensor, read=taken.view, write=write))
+    y = state.finish(target, (1, 1, prod(shape)), view)
+    state.add_move(y.name, parts, y, target.nodes)
+
+
+def _stored_operand(state: Lowering, node: onnx.NodeProto, place: int) -> Value:
+    operand = state.operand(node, place)
+    if isinstance(operand, Value):
+        return operand
+    number = state.scalar_tensor(operand.real)
+    shape = state.shape(node.input[place])
+    return Value(tensor=number.tensor, view=index_map.broadcast(number.view, shape))
 
 
 def on_grid(state: Lowering, node: onnx.NodeProto, target: Target, value: Value, place: int) -> Value:

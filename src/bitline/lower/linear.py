@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from math import prod
+from math import gcd, prod
 
 import numpy as np
 import numpy.typing as npt
@@ -100,7 +100,7 @@ def add_matmul(
         if factor >= 1 << bits:
             raise Unfit(node, "its output scale is too far below that of its input", "quantise the model again")
         parameters[channel, 1:] = fixed_point(float(factor), bits) if factor > 0 else (0, 0)
-    state.constants[f"{name}.weights"] = weights.matrix.astype(np.int8)
+    held = state.matrix(weights.matrix, math, f"{name}.weights")
     state.constants[f"{name}.parameters"] = parameters
     made = state.finish(target, stored, view)
     state.kernels.append(
@@ -109,7 +109,7 @@ def add_matmul(
             nodes=target.nodes,
             x=x.name,
             y=made.name,
-            matrix=Matrix(name=f"{name}.weights", groups=groups, rows=rows, cols=cols),
+            matrix=Matrix(name=held, groups=groups, rows=rows, cols=cols),
             read=read,
             write=identity(stored),
             post=Requantise(parameters=f"{name}.parameters", zero_point=y.zero_point, low=target.low, high=target.high),
@@ -221,45 +221,48 @@ def _store_image(
 def lower_conv_transpose(state: Lowering, node: onnx.NodeProto, target: Target) -> None:
     """Phase by phase: outputs that are a stride apart see the same taps, so they are a convolution of their own.
 
-    out = stride * in - pad + tap, so output r + stride * t takes tap k0 + stride * j, k0 = (r + pad) mod stride, from
-    input t + (r + pad - k0) / stride - j.
+    out = stride * in - pad + dilation * tap, so output r + stride * t takes the taps k for which stride divides
+    r + pad - dilation * k, each from input t + (r + pad - dilation * k) / stride.
     """
     value = driven(state, node)
     groups = int_attribute(node, "group", 1)
     weights, scales = _transposed_weights(state, node, groups)
-    if weights.ndim != 4 or groups != 1:
-        raise Unfit(node, f"it has {weights.ndim - 2} spatial axes and {groups} groups")
-    if any(d != 1 for d in ints_attribute(node, "dilations", [1, 1])):
-        raise Unfit(node, "it is dilated")
+    spatial = weights.ndim - 2
+    if spatial not in (1, 2):
+        raise Unfit(node, f"it has {spatial} spatial axes")
     if attributes(node).get("auto_pad", "NOTSET") != "NOTSET" or "output_shape" in attributes(node):
         raise Unfit(node, "its padding is not explicit")
-    strides, pads = ints_attribute(node, "strides", [1, 1]), ints_attribute(node, "pads", [0] * 4)
-    channels, outs = weights.shape[:2]
-    bias = read_bias(state, node, outs, state.tensor(value).scale * scales)
+    strides, pads = ints_attribute(node, "strides", [1] * spatial), ints_attribute(node, "pads", [0] * 2 * spatial)
+    dilations = ints_attribute(node, "dilations", [1] * spatial)
+    flat = target
+    if spatial == 1:  # a line is an image of one row
+        shape = value.view.shape
+        value = state.reshaped(value, (*shape[:2], 1, shape[2]), name_of(node))
+        weights, strides, pads, dilations = (
+            weights[:, :, None],
+            [1, *strides],
+            [0, pads[0], 0, pads[1]],
+            [1, *dilations],
+        )
+        flat = replace(target, shape=(*target.shape[:2], 1, target.shape[2]))
+    channels, outs = weights.shape[0] // groups, weights.shape[1]
+    weights = weights.reshape(groups, channels, *weights.shape[1:])
+    bias = read_bias(state, node, groups * outs, state.tensor(value).scale * scales)
 
     def phase(aim: Target, one: Value, residues: tuple[int, int]) -> None:
         slides: list[Window] = []
         chosen: list[Ints] = []
         for axis, residue in enumerate(residues):
-            stride, pad, size = strides[axis], pads[axis], weights.shape[2 + axis]
-            first = (residue + pad) % stride
-            taps = np.arange(first, size, stride)[::-1]
-            base = (residue + pad - first) // stride
-            slides.append(
-                Window(
-                    out=aim.shape[2 + axis],
-                    taps=max(1, taps.size),
-                    stride=1,
-                    dilation=1,
-                    pad_before=max(taps.size, 1) - 1 - base,
-                )
+            window, taps = _phase_window(
+                residue + pads[axis], weights.shape[3 + axis], strides[axis], dilations[axis], aim.shape[2 + axis]
             )
+            slides.append(window)
             chosen.append(taps)
-        held, read = image_windows(state, node, one, 1, slides, line=False)
-        part = weights[:, :, chosen[0]][:, :, :, chosen[1]]
+        held, read = image_windows(state, node, one, groups, slides, line=False)
+        part = weights[:, :, :, chosen[0]][:, :, :, :, chosen[1]]
         if not part.size:  # no tap reaches these outputs
-            part = np.zeros((channels, outs, slides[0].taps, slides[1].taps), np.int64)
-        matrix = part.transpose(2, 3, 0, 1).reshape(1, -1, outs)
+            part = np.zeros((groups, channels, outs, slides[0].taps, slides[1].taps), np.int64)
+        matrix = part.transpose(0, 3, 4, 1, 2).reshape(groups, -1, outs)
         _store_image(state, node, aim, held, read, slides, Weights(matrix=matrix, scales=scales, bias=bias))
 
     def build(aim: Target, one: Value) -> None:
@@ -282,17 +285,35 @@ def lower_conv_transpose(state: Lowering, node: onnx.NodeProto, target: Target) 
         y = state.finish(aim, stored, view)
         state.add_move(y.name, parts, y, aim.nodes)
 
-    per_sample(state, node, target, value, build)
+    per_sample(state, node, flat, value, build)
+    if spatial == 1:
+        made = state.quantised[target.y.name]
+        view = index_map.reshape(made.view, target.shape)
+        assert isinstance(view, IndexMap), view
+        state.finish(target, state.tensor(made).shape, view)
+
+
+def _phase_window(shifted: int, size: int, stride: int, dilation: int, out: int) -> tuple[Window, Ints]:
+    """(window over the input, its taps) of outputs r, r + stride, ... of one axis; `shifted` is r + pad.
+
+    The last tap reads the first input. From one tap that fits to the next it is stride / gcd taps, and dilation / gcd
+    inputs back.
+    """
+    taps = np.array([k for k in range(size) if (shifted - dilation * k) % stride == 0], np.int64)[::-1]
+    before = -((shifted - dilation * int(taps[0])) // stride) if taps.size else 0
+    apart = dilation // gcd(stride, dilation)
+    return Window(out=out, taps=max(1, taps.size), stride=1, dilation=apart, pad_before=before), taps
 
 
 def _transposed_weights(state: Lowering, node: onnx.NodeProto, groups: int) -> tuple[Ints, npt.NDArray[np.float64]]:
-    """Weights [channels, outs, height, width] and a scale per output channel."""
+    """Weights [channels, outs of a group, ...] and a scale per output channel."""
+    weights, scales = read_weights(state, node, 1)
     if groups == 1:
-        return read_weights(state, node, 1)
+        return weights, scales
     constant = state.graph.constant(node.input[1])
     if constant is None or constant.scale.size > 1:
         raise Unfit(node, "its weights have a scale per channel and groups")
-    return read_weights(state, node, 1)
+    return weights, np.broadcast_to(constant.scale, (groups * weights.shape[1],))
 
 
 def window_slides(node: onnx.NodeProto, taps: list[int], outs: tuple[int, ...]) -> list[Window]:

@@ -94,10 +94,17 @@ class QdqGraph:
         zero = np.atleast_1d(self.initializers[node.input[2]]) if has_zero else np.zeros(1, np.uint8)
         return scale, zero.astype(np.int64)
 
+    def real_result(self, node: onnx.NodeProto) -> bool:
+        """Whether the first output is float32, the type in which reals are handed to and fro."""
+        return self.types.get(node.output[0]) == onnx.TensorProto.FLOAT
+
     def zero_dtype(self, node: onnx.NodeProto) -> np.dtype[np.generic]:
-        """The integer type that a QuantizeLinear produces."""
-        has_zero = len(node.input) > 2 and node.input[2] != ""
-        return self.initializers[node.input[2]].dtype if has_zero else np.dtype(np.uint8)
+        """The integer type of a QuantizeLinear or DequantizeLinear: its zero point's, else what its tensor has."""
+        if len(node.input) > 2 and node.input[2]:
+            return self.initializers[node.input[2]].dtype
+        integers = node.output[0] if node.op_type == "QuantizeLinear" else node.input[0]
+        kind = self.types.get(integers, 0) or onnx.TensorProto.UINT8
+        return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind))
 
     def convolved(self, name: str) -> bool:
         """Whether a Conv reads the quantised tensor `name`."""

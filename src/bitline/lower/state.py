@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from bitline.core.canonical import sha256
 from bitline.ir import index_map
 from bitline.ir.index_map import IndexMap, identity
 from bitline.ir.kernels import (
@@ -90,6 +91,7 @@ class Lowering:
         self.quantised: dict[str, Value] = {}
         self.names: set[str] = set()
         self.repeats: list[Repeat] = []
+        self.matrices: dict[tuple[str, ArrayMath], str] = {}
 
     # -- names, so that two kernels never share one --------------------------------------------------------------------
 
@@ -253,6 +255,18 @@ class Lowering:
         self.tensors[y.name] = y
         self.quantised[y.name] = Value(tensor=y.name, view=view)
         return y
+
+    def matrix(self, weights: Ints, math: ArrayMath, wanted: str) -> str:
+        """The constant that holds these weights: one for all kernels with the same weights and arithmetic, so that
+        tied layers, and the samples of a batch, find them in the same arrays."""
+        stored = np.ascontiguousarray(weights.astype(np.int8))
+        key = (sha256(f"{stored.shape}".encode() + stored.tobytes()), math)
+        known = self.matrices.get(key)
+        if known is not None and known in self.constants:
+            return known
+        self.constants[wanted] = stored
+        self.matrices[key] = wanted
+        return wanted
 
     def bounds(self, node: onnx.NodeProto, y: Tensor) -> tuple[int, int]:
         """Relu and Clip as integer limits: quantisation is monotone, so clamping commutes with it."""

@@ -146,12 +146,13 @@ def matrix_strips(network: Network, chip: Chip) -> dict[int, tuple[ColumnStrip, 
 def make_plan(network: Network, chip: Chip) -> Planned:
     """Placement and schedule; the packer answers the schedule's questions."""
     strips = matrix_strips(network, chip)
+    matrices = {n: kernel.matrix.name for n, kernel in enumerate(network.kernels) if isinstance(kernel, MatMul)}
     known: dict[tuple[int, ...], dict[int, tuple[StripPlan, ...]] | None] = {}
 
     def pack(kernels: Sequence[int]) -> dict[int, tuple[StripPlan, ...]] | None:
         key = tuple(kernels)
         if key not in known:
-            known[key] = _packed(strips, key, chip)
+            known[key] = _packed(strips, {k: matrices[k] for k in key}, chip)
         return known[key]
 
     plain = {
@@ -163,10 +164,15 @@ def make_plan(network: Network, chip: Chip) -> Planned:
 
 
 def _packed(
-    strips: dict[int, tuple[ColumnStrip, ...]], kernels: tuple[int, ...], chip: Chip
+    strips: dict[int, tuple[ColumnStrip, ...]], matrices: Mapping[int, str], chip: Chip
 ) -> dict[int, tuple[StripPlan, ...]] | None:
+    """Every matrix once: kernels that share one find it in the same places."""
+    first: dict[str, int] = {}
+    for kernel, matrix in matrices.items():
+        first.setdefault(matrix, kernel)
+    order = [kernel for kernel, matrix in matrices.items() if first[matrix] == kernel]
     placement = pack_segment(
-        [strips[k] for k in kernels],
+        [strips[k] for k in order],
         cores=chip.cores.value,
         arrays=chip.array.per_core.value,
         rows=chip.array.rows.value,
@@ -174,7 +180,7 @@ def _packed(
     )
     if placement is None:
         return None
-    return {
+    places = {
         number: tuple(
             StripPlan(
                 col=strip.col,
@@ -185,8 +191,9 @@ def _packed(
             )
             for strip, core, places in zip(strips[number], placement.core_of[i], placement.places[i], strict=True)
         )
-        for i, number in enumerate(kernels)
+        for i, number in enumerate(order)
     }
+    return {kernel: places[first[matrix]] for kernel, matrix in matrices.items()}
 
 
 def make_program(lowered: Lowered, planned: Planned, chip: Chip) -> Built:

@@ -21,7 +21,7 @@ from bitline.core.escape import printable
 from bitline.core.version import __version__
 from bitline.engines.protobuf import serialised
 from bitline.graph.macs import model_macs
-from bitline.ir.kernels import LIMITS, NUMPY, ArrayMath, Constants, Lookup, MatMul, Network
+from bitline.ir.kernels import LIMITS, NUMPY, ArrayMath, Constants, Host, Lookup, MatMul, Network
 from bitline.ir.loops import nest_text
 from bitline.ir.program import Program
 from bitline.ir.residency import BlockResidency, TensorResidency
@@ -82,9 +82,10 @@ def npz_bytes(arrays: Mapping[str, Array]) -> bytes:
 
 def golden_samples(network: Network, constants: Constants) -> dict[str, Array]:
     """Seeded stored inputs [samples, H, W, C]: quantised ones uniform over all integers, row numbers below the table
-    that they index, other integers and truth values 0 or 1, floats standard normal."""
+    that they index, other integers and truth values 0 or 1 (1 where the host divides), floats standard normal."""
     rows = {k.x: len(constants[k.table]) for k in network.kernels if isinstance(k, Lookup)}
     truths = {p.tensor for p in network.ports if p.dtype == "bool"}
+    least = int(_divides_integers(network, constants))
     rng = np.random.Generator(np.random.Philox(GOLDEN_SEED))
     found: dict[str, Array] = {}
     for name in dict.fromkeys(p.tensor for p in network.ports if p.direction == "input"):
@@ -93,11 +94,29 @@ def golden_samples(network: Network, constants: Constants) -> dict[str, Array]:
         if tensor.dtype == "f32":
             found[name] = rng.standard_normal(shape).astype(np.float32)
             continue
-        low, high = LIMITS[tensor.dtype] if tensor.dtype in ("u8", "s8", "s16") else (0, rows.get(name, 2) - 1)
+        low, high = LIMITS[tensor.dtype] if tensor.dtype in ("u8", "s8", "s16") else (least, rows.get(name, 2) - 1)
+        if tensor.dtype in ("u8", "s8", "s16") and (tensor.scale, tensor.zero_point) == (1.0, 0):
+            low = max(low, least) if least else low
         if tensor.dtype == "u8" and tensor.scale == 1.0 and name in truths:
             high = 1
         found[name] = rng.integers(low, high + 1, shape).astype(NUMPY[tensor.dtype])
     return found
+
+
+def _divides_integers(network: Network, constants: Constants) -> bool:
+    """Whether the host divides, perhaps by an input: ONNX Runtime ends at an integer 0."""
+    for kernel in network.kernels:
+        if isinstance(kernel, Host):
+            model = onnx.load_model_from_string(constants[kernel.model].astype(np.uint8).tobytes())
+            if any(node.op_type in ("Div", "Mod") for node in model.graph.node):
+                return True
+    return False
+
+
+def computes(network: Network) -> bool:
+    """Whether any output is more than an input under another shape: `golden.onnx` has no outputs otherwise."""
+    inputs = {port.tensor for port in network.ports if port.direction == "input"}
+    return any(port.tensor not in inputs for port in network.ports)
 
 
 def run_golden(
@@ -107,9 +126,8 @@ def run_golden(
     from bitline.engines.ort import Session
 
     session = Session(model, optimise=optimise, place="golden.onnx")
-    results = [
-        session.run({k: v[i : i + 1] for k, v in inputs.items()}) for i in range(len(next(iter(inputs.values()))))
-    ]
+    count = next((len(values) for values in inputs.values()), 1)
+    results = [session.run({k: v[i : i + 1] for k, v in inputs.items()}) for i in range(count)]
     return {name: np.concatenate([r[name] for r in results]) for name in results[0]}
 
 
@@ -135,7 +153,13 @@ def facts_of(model: str, chip: Chip, figures: Mapping[str, Json]) -> Facts:
         assert isinstance(value, int | float)
         return value
 
-    share = 100 * number("macs_on_arrays") / number("macs") if number("macs") else 0.0
+    def share(key: str) -> float:
+        return 100 * number(key) / number("macs") if number("macs") else 0.0
+
+    host = "none: the chip does everything"
+    if number("host_kernels"):
+        count = f"{number('host_kernels'):,.0f} kernel{'s' if number('host_kernels') > 1 else ''}"
+        host = f"{count}, {share('macs_on_host'):.3g} % of MACs, {100 * number('host_time_share'):.3g} % of time"
     updates = f"{number('array_writes'):,.0f} per inference"
     if f["resident"]:
         updates = "none: weights stay in the arrays"
@@ -157,9 +181,11 @@ def facts_of(model: str, chip: Chip, figures: Mapping[str, Json]) -> Facts:
         summary=(
             (
                 "MACs",
-                f"{number('macs') / 1e6:,.2f} M, {share:.4g} % on arrays",
-                "multiplications of weights by inputs in one inference",
+                f"{number('macs') / 1e6:,.2f} M, {share('macs_on_arrays'):.4g} % on arrays"
+                + (f", {share('macs_on_vector'):.4g} % vector" if number("macs_on_vector") else ""),
+                "multiplications in one inference; on vector units those of activations by activations",
             ),
+            ("host", host, "what no unit of the chip does; the section Host says why"),
             ("arrays", f"{f['arrays_used']} of {f['arrays_available']}", "arrays that ever hold a block"),
             (
                 "utilisation",
@@ -197,7 +223,7 @@ def package_contents(compiled: Compiled, options: Mapping[str, str]) -> tuple[pa
     table: dict[str, Json] = {"blocks": block_rows(network, planned.blocks, chip.array.per_core.value)}
     inputs = golden_samples(network, compiled.lowered.constants)
     golden = serialised(compiled.golden, place="golden.onnx")
-    outputs = run_golden(golden, inputs)
+    outputs = run_golden(golden, inputs) if computes(network) else {}
     arrays = {f"input:{k}": v for k, v in inputs.items()} | {f"output:{k}": v for k, v in outputs.items()}
     page = render(
         facts=facts_of(compiled.quantised.model.name, chip, figures),
@@ -205,6 +231,7 @@ def package_contents(compiled: Compiled, options: Mapping[str, str]) -> tuple[pa
         blocks=planned.blocks,
         trace=compiled.trace,
         chip=chip,
+        steps=compiled.quantised.steps,
     )
     maths = {k.matrix.name: k.math for k in network.kernels if isinstance(k, MatMul)}
     constants = {name: np.ascontiguousarray(value) for name, value in sorted(compiled.lowered.constants.items())}

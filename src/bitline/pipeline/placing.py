@@ -6,13 +6,17 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 
-from bitline.ir.kernels import MatMul, Network
+from bitline.ir.kernels import Kernel, MatMul, Network
 from bitline.ir.residency import Block
 from bitline.pack.bounds import lower_bound
 from bitline.pack.rectangles import pack
 from bitline.pipeline.compile import matrix_strips
 from bitline.report.figures import Json
 from bitline.target.schema import Chip
+
+
+def _pixels(kernel: Kernel) -> int:
+    return kernel.read.shape[0] * kernel.read.shape[1] if isinstance(kernel, MatMul) else 0
 
 
 def place_networks(networks: Sequence[Network], chip: Chip) -> dict[str, Json]:
@@ -24,10 +28,15 @@ def place_networks(networks: Sequence[Network], chip: Chip) -> dict[str, Json]:
     row_cuts = col_cuts = 0
     for network in networks:
         strips = matrix_strips(network, chip)
-        for number, found in strips.items():
+        matrices: dict[str, list[int]] = defaultdict(list)
+        for number in strips:
             kernel = network.kernels[number]
             assert isinstance(kernel, MatMul)
-            pixels = kernel.read.shape[0] * kernel.read.shape[1]
+            matrices[kernel.matrix.name].append(number)
+        for users in matrices.values():  # layers with the same weights find them in one place
+            kernel, found = network.kernels[users[0]], strips[users[0]]
+            assert isinstance(kernel, MatMul)
+            pixels = sum(_pixels(network.kernels[user]) for user in users)
             bundles = -(-kernel.matrix.groups // kernel.math.bundle)
             col_cuts += len(found) - bundles
             for strip in found:

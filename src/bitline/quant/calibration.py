@@ -5,7 +5,7 @@ Where they come from is the business of `bitline.data`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,8 +27,13 @@ class Samples:
     remark: str = ""
 
 
-def checked(feeds: Mapping[str, Array], model: Model, *, place: str = "") -> dict[str, Array]:
-    """The feeds in the types of the model's inputs. Raises `Refusal` (BL0105) with all that do not fit."""
+def checked(
+    feeds: Mapping[str, Array], model: Model, *, place: str = "", finite: Collection[str] | None = None
+) -> dict[str, Array]:
+    """The feeds in the types of the model's inputs. Raises `Refusal` (BL0105) with all that do not fit.
+
+    `finite` names the inputs in which NaN and infinity mean nothing, those that are quantised; None: all of them.
+    """
     found: list[Diagnostic] = []
     fitting: dict[str, Array] = {}
 
@@ -49,7 +54,7 @@ def checked(feeds: Mapping[str, Array], model: Model, *, place: str = "") -> dic
             wrong(f"input {value.name!r} is {_shape_text(value)}, given {list(given.shape)}")
         elif given.dtype != dtype and not _widens(given.dtype, dtype):
             wrong(f"input {value.name!r} is {dtype}, given {given.dtype}")
-        elif (stored := _cast(given, dtype)).dtype.kind == "f" and not np.all(np.isfinite(stored)):
+        elif _not_finite(given, stored := _cast(given, dtype), demanded=finite is None or value.name in finite):
             wrong(f"the data for input {value.name!r} hold NaN or infinite values")
         else:
             fitting[value.name] = stored
@@ -102,6 +107,12 @@ def _cast(given: Array, dtype: np.dtype[Any]) -> Array:
     """`given` as `dtype`; a number beyond its range becomes infinite."""
     with np.errstate(over="ignore"):
         return given.astype(dtype, copy=False)
+
+
+def _not_finite(given: Array, stored: Array, *, demanded: bool) -> bool:
+    """Whether numbers became infinite, or are not finite where they have to be."""
+    lost = ~np.isfinite(stored)
+    return bool(np.any(lost if demanded else lost & np.isfinite(given)))
 
 
 def _widens(given: np.dtype[Any], wanted: np.dtype[Any]) -> bool:

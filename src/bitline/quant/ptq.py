@@ -24,7 +24,7 @@ from bitline.quant.qdq import write_qdq
 from bitline.quant.scan import Scans, quantise_scans
 from bitline.quant.score import sqnr_db
 from bitline.quant.search import Judge, choose
-from bitline.quant.steps import Left
+from bitline.quant.steps import Left, plan_steps
 from bitline.quant.streams import KEPT_STEPS, recorded, spread_steps
 from bitline.quant.wide import Widths
 
@@ -63,8 +63,9 @@ def quantize(model: Model, samples: Mapping[str, Array], options: QuantOptions =
             place=model.place(),
             help="compile it as it is, or start from the float model",
         )
-    feeds = recorded(model, samples, options.states)
-    scans = _with_bodies(replace(model, proto=name_nodes(model.proto)), feeds, options)
+    named = replace(model, proto=name_nodes(model.proto))
+    feeds = recorded(model, samples, options.states, finite=plan_steps(named).owner)
+    scans = _with_bodies(named, feeds, options)
     every = list(batches(feeds, model))
     judge = Judge(scans.model, every, options.states)
     kept = every

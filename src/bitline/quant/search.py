@@ -54,10 +54,13 @@ class Judge:
         ratios: list[float] = []
         silent = 0.0
         for name, value in self.wanted.items():
-            noise, signal = float(np.sum((value - got[name]) ** 2)), float(np.sum(value**2))
+            other = got[name]
+            finite = np.isfinite(value) & np.isfinite(other)
+            alike = np.array_equal(value[~finite], other[~finite], equal_nan=True)  # NaN and infinity in, the same out
+            noise, signal = float(np.sum((value[finite] - other[finite]) ** 2)), float(np.sum(value[finite] ** 2))
             if signal > 0:
-                ratios.append(noise / signal if np.isfinite(noise) else MOST_ERROR)
-            elif noise > 0:
+                ratios.append(noise / signal if alike and np.isfinite(noise) else MOST_ERROR)
+            elif noise > 0 or not alike:
                 silent = MOST_ERROR
         return float(np.mean(ratios)) if ratios else silent
 

@@ -8,7 +8,7 @@ Noise in place of state leads to ranges that no stream ever needs, and to errors
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -31,14 +31,16 @@ KEPT_STEPS: Final = 512
 """The most steps of a stream that ranges are taken from, evenly spread."""
 
 
-def recorded(model: Model, feeds: Mapping[str, Array], pairs: Pairs) -> dict[str, Array]:
+def recorded(
+    model: Model, feeds: Mapping[str, Array], pairs: Pairs, *, finite: Collection[str] | None = None
+) -> dict[str, Array]:
     """The samples with every state that they lack: zeros, then what the stream makes. Samples are in their order.
 
     A state given once, for many samples, is its value before the first. Raises `Refusal` (BL0105) as `checked` does.
     """
     lacking = _lacking(model, feeds, pairs)
     if not lacking:
-        return checked(feeds, model, place=model.place())
+        return checked(feeds, model, place=model.place(), finite=finite)
     values = {value.name: value for value in model.inputs}
     kinds = {name: dtype_of(values[name].type.tensor_type.elem_type) for _, name in lacking}
     zeros = {name: np.zeros(shape_of(values[name]) or (), kinds[name]) for _, name in lacking}
@@ -47,7 +49,7 @@ def recorded(model: Model, feeds: Mapping[str, Array], pairs: Pairs) -> dict[str
     }
     count = _count(model, feeds, zeros)
     filled = {name: np.broadcast_to(zero, (count, *zero.shape)) for name, zero in zeros.items()}
-    whole = checked({**feeds, **filled}, model, place=model.place())
+    whole = checked({**feeds, **filled}, model, place=model.place(), finite=finite)
     session = Session(model.proto, optimise=False, place=model.place())
     held: dict[str, list[Array]] = {name: [] for name in zeros}
     state: dict[str, Array] = begin

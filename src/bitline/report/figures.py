@@ -8,12 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bitline.ir.kernels import MatMul, Move, Network, macs
+from bitline.ir.kernels import MatMul, Move, Network, dynamic_macs, macs
 from bitline.ir.program import Dma, Program, WriteWeights, executions, static_instructions
 from bitline.ir.residency import BlockResidency
 from bitline.ir.schedule import Schedule
 from bitline.ir.trace import Trace
 from bitline.pack.bounds import lower_bound
+from bitline.report.hosts import host_rows, wide_tensors
+from bitline.report.names import kernel_of, matrix_users
 from bitline.target.schema import Chip
 
 Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
@@ -64,20 +66,24 @@ def weight_updates(
     core is written again for each of the P pixels: C_t*R if R <= X, else C_t*P*R. Floor: every block once, C_t*R;
     nothing where the whole network stays resident.
     """
-    loads: dict[str, int] = {}
+    loads: dict[int, int] = {}
+    users = matrix_users(network)
     for b in blocks:
-        loads[b.block.matrix] = loads.get(b.block.matrix, 0) + b.loads
+        kernel = kernel_of(b, users)
+        loads[kernel] = loads.get(kernel, 0) + b.loads
     rows, cols, fits = chip.array.rows.value, chip.array.cols.value, chip.array.per_core.value
     totals = {"conv": [0, 0, 0], "fc": [0, 0, 0]}
-    for kernel in network.kernels:
+    for number, kernel in enumerate(network.kernels):
         if not isinstance(kernel, MatMul) or kernel.matrix.groups > 1:
             continue
+        first = users[kernel.matrix.name][0] == number
         height, width, _ = kernel.read.shape
         stack, across = -(-kernel.matrix.rows // rows), -(-kernel.matrix.cols // cols)
-        floor = 0 if schedule.resident else stack * across
-        default = floor if stack <= fits else stack * across * height * width
+        once = 0 if schedule.resident else stack * across
+        floor = once if first else 0
+        default = once if stack <= fits else stack * across * height * width
         total = totals["fc" if height * width == 1 else "conv"]
-        for i, value in enumerate((loads.get(kernel.matrix.name, 0), default, floor)):
+        for i, value in enumerate((loads.get(number, 0), default, floor)):
             total[i] += value
     conv, fc = (Updates(done=t[0], default=t[1], floor=t[2]) for t in (totals["conv"], totals["fc"]))
     return conv, fc
@@ -96,11 +102,15 @@ def cuts(blocks: Sequence[BlockResidency]) -> tuple[int, int]:
 
 def busiest_array(network: Network, blocks: Sequence[BlockResidency]) -> int:
     """MVMs per inference of the array that fires most: its blocks fire one after another, once per output pixel."""
-    pixels = {k.matrix.name: k.read.shape[0] * k.read.shape[1] for k in network.kernels if isinstance(k, MatMul)}
+    users: dict[str, list[tuple[int, int]]] = {}
+    for step, k in enumerate(network.kernels):
+        if isinstance(k, MatMul):
+            users.setdefault(k.matrix.name, []).append((step, k.read.shape[0] * k.read.shape[1]))
     load: dict[tuple[int, int], int] = {}
     for b in blocks:
         place = (b.region.core, b.region.array)
-        load[place] = load.get(place, 0) + pixels[b.block.matrix]
+        fires = sum(pixels for step, pixels in users[b.block.matrix] if b.from_step <= step <= b.to_step)
+        load[place] = load.get(place, 0) + fires
     return max(load.values(), default=0)
 
 
@@ -149,7 +159,9 @@ def _tap_lines(kernel: MatMul) -> Iterable[int]:
 
 def utilisation(network: Network, blocks: Sequence[BlockResidency], chip: Chip) -> float:
     """Weights of the network over the cells of the arrays that hold them, all loads of an inference together."""
-    used = sum(k.matrix.groups * k.matrix.rows * k.matrix.cols for k in network.kernels if isinstance(k, MatMul))
+    matrices = {k.matrix.name: k.matrix for k in network.kernels if isinstance(k, MatMul)}
+    copies = {(b.block.matrix, b.block.copy) for b in blocks}
+    used = sum(matrices[name].groups * matrices[name].rows * matrices[name].cols for name, _ in copies)
     steps = {(b.region.core, b.region.array, b.from_step, b.round) for b in blocks}
     cells = len(steps) * chip.array.rows.value * chip.array.cols.value
     return used / cells if cells else 0.0
@@ -202,7 +214,9 @@ def compile_figures(
     chip: Chip,
     model_macs: int,
 ) -> dict[str, Json]:
-    """The keys of `bitline compile --json` that do not depend on the clock; `model_macs` counts on the ONNX graph."""
+    """The keys of `bitline compile --json` that do not depend on the clock; `model_macs` counts on the ONNX graph;
+    `macs_on_vector` are products of activations by activations, `macs_on_host` those inside host kernels."""
+    hosts = host_rows(network, trace)
     conv, fc = weight_updates(network, schedule, blocks, chip)
     transactions, rectangles, dram = dma_counts(program)
     kernels = [k for k in network.kernels if isinstance(k, MatMul)]
@@ -249,7 +263,16 @@ def compile_figures(
         "setup_energy_uj": trace.setup_energy_fj / FJ_PER_UJ,
         "macs": model_macs,
         "macs_on_arrays": on_arrays,
-        "macs_on_host": model_macs - on_arrays,
+        "macs_on_vector": sum(dynamic_macs(k) for k in network.kernels),
+        "macs_on_host": sum(row.macs for row in hosts),
+        "host_kernels": len(hosts),
+        "host_us": sum(row.time_us for row in hosts),
+        "host_time_share": sum(row.time_share for row in hosts),
+        "host": [
+            {"kernel": r.kernel, "nodes": list(r.nodes), "why": r.why, "macs": r.macs, "time_us": r.time_us}
+            for r in hosts
+        ],
+        "tensors_of_16_bits": list(wide_tensors(network)),
         "moves": sum(isinstance(k, Move) for k in network.kernels),
         "writes_per_cell": worn.mean,
         "writes_per_cell_max": worn.most,

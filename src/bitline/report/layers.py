@@ -15,7 +15,7 @@ from bitline.target.schema import Chip
 
 PS_PER_US = 1_000_000
 FJ_PER_NJ = 1_000_000
-COMPUTES = ("mvm", "vector")
+COMPUTES = ("mvm", "vector", "host")
 BUSY_ENOUGH = 0.5
 """A kernel in which no unit works for half of the time is held up by waiting, not by that unit."""
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bitline.core.diagnostics import refuse
+from bitline.core.diagnostics import Diagnostic, Refusal
 from bitline.ir.kernels import Host, Move, Network, inputs_of, outputs_of
 from bitline.ir.residency import TensorResidency
 
 ALIGNMENT = 64
 HOST_MEMORY = "dram"
 """What the host can reach."""
+MOST_NAMED = 20
+"""Tensors without room; the largest are named."""
 CONSTANT_MEMORY = "tables"
 """Filled before the first inference and never written."""
 
@@ -68,6 +70,7 @@ def place_tensors(
     """(residencies, bytes used per memory); `capacities` in order of preference. Raises `Refusal` (BL0401)."""
     lives = lifetimes(network)
     placed = constant_homes(network)
+    homeless: list[Diagnostic] = []
     handed = {n for k in network.kernels if isinstance(k, Host) for n in (*inputs_of(k), *outputs_of(k))}
     order = sorted(network.tensors, key=lambda t: (-t.size_bytes, lives[t.name], t.name))
     for tensor in order:
@@ -100,12 +103,17 @@ def place_tensors(
                 )
                 break
         else:
-            raise refuse(
-                "BL0401",
-                f"tensor {tensor.onnx!r} needs {tensor.size_bytes:,} bytes: no room in {', '.join(capacities)}",
-                place=f"{network.name}:{tensor.onnx}",
-                help="use a smaller input, or a target with more memory (`--set memory.dram_bytes=...`)",
+            name = tensor.onnx or tensor.name
+            homeless.append(
+                Diagnostic(
+                    code="BL0401",
+                    message=f"tensor {name!r} needs {tensor.size_bytes:,} bytes: no room in {', '.join(capacities)}",
+                    place=f"{network.name}:{name}",
+                    help="use a smaller input, or a target with more memory (`--set memory.dram_bytes=...`)",
+                )
             )
+    if homeless:
+        raise Refusal(homeless[:MOST_NAMED])
     used = {
         m: max((p.address + p.bytes for p in placed if p.memory == m), default=0)
         for m in (*capacities, CONSTANT_MEMORY)

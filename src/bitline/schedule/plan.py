@@ -4,7 +4,7 @@ packed."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bitline.ir.kernels import BYTES, MatMul, Network, Pool
 from bitline.ir.residency import ArrayRegion, Block, BlockResidency
@@ -51,14 +51,16 @@ def plan(
             assert together is not None, "a segment was found to fit"
             placed |= together
     kernels: list[KernelSchedule] = []
+    copies = _Copies()
     for number, kernel in enumerate(network.kernels):
         segment = next(i for i, s in enumerate(found) if s.first <= number <= s.last)
         match kernel:
             case MatMul():
+                copy = copies.of(kernel.matrix.name, segment if number in placed else None)
                 jobs = (
-                    resident_jobs(placed[number], buffers)
+                    resident_jobs(_copied(placed[number], copy), buffers)
                     if number in placed
-                    else streamed_jobs(kernel, strips[number], buffers)
+                    else streamed_jobs(kernel, _copied(strips[number], copy), buffers)
                 )
                 width = BYTES[network.tensor(kernel.y).dtype]
                 kernels.append(matmul_schedule(kernel, number, segment, jobs, buffers, width))
@@ -78,6 +80,29 @@ def plan(
     return Planned(schedule=schedule, blocks=block_residencies(network, schedule))
 
 
+class _Copies:
+    """Numbers the copies of a matrix: kernels of a segment share one that stays, each streamed kernel has its own."""
+
+    def __init__(self) -> None:
+        self._count: dict[str, int] = {}
+        self._known: dict[tuple[str, int], int] = {}
+
+    def of(self, matrix: str, segment: int | None) -> int:
+        if segment is not None and (matrix, segment) in self._known:
+            return self._known[matrix, segment]
+        copy = self._count.get(matrix, 0)
+        self._count[matrix] = copy + 1
+        if segment is not None:
+            self._known[matrix, segment] = copy
+        return copy
+
+
+def _copied(strips: tuple[StripPlan, ...], copy: int) -> tuple[StripPlan, ...]:
+    if not copy:
+        return strips
+    return tuple(replace(s, blocks=tuple(replace(block, copy=copy) for block in s.blocks)) for s in strips)
+
+
 def _round(job: Job, unit: int, piece: int) -> tuple[int, int]:
     """(round in which a piece of a unit is in its array, array): streamed pieces take turns."""
     part = job.pieces[piece]
@@ -93,13 +118,16 @@ def _round(job: Job, unit: int, piece: int) -> tuple[int, int]:
 def block_residencies(network: Network, schedule: Schedule) -> tuple[BlockResidency, ...]:
     """Every block of every matrix with its place and the steps during which it lies there, in dependency order.
 
-    A cycled block is listed with the array of its first pass; later passes go round the same ring.
+    A matrix that several kernels of a segment share is listed with the first. A cycled block is listed with the array
+    of its first pass; later passes go round the same ring.
     """
     found: list[BlockResidency] = []
+    listed: set[tuple[str, int]] = set()
     cells = 0
     for number, (kernel, plan_) in enumerate(zip(network.kernels, schedule.kernels, strict=True)):
-        if not isinstance(kernel, MatMul):
+        if not isinstance(kernel, MatMul) or plan_.matrix_copy in listed:
             continue
+        listed.add(plan_.matrix_copy)
         passes = network.passes(number)
         height, width, _ = kernel.read.shape
         tiles = -(-height // plan_.tile_rows) * -(-width // plan_.tile_cols)

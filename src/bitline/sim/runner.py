@@ -34,8 +34,8 @@ class Runner:
         execute.run(self._executor.machine, program.setup, self._executor)
 
     def run(self, inputs: Mapping[str, Bytes]) -> Ran:
-        """Stored inputs [samples, bytes] by tensor, all samples at once."""
-        samples = len(next(iter(inputs.values())))
+        """Stored inputs [samples, bytes] by tensor, all samples at once; one sample where there are no inputs."""
+        samples = next((len(values) for values in inputs.values()), 1)
         machine = power_up(self.program, self.constants, samples, self.host)
         machine.arrays = self._executor.machine.arrays
         self._executor.machine = machine

@@ -47,10 +47,13 @@ def compare(first: Mapping[str, Array], second: Mapping[str, Array]) -> Agreemen
 
 
 def sqnr_db(wanted: Array, got: Array) -> float:
-    """10 log10 of signal power over error power, at most 200."""
-    reference = wanted.astype(np.float64)
-    error = float(((reference - got.astype(np.float64)) ** 2).sum())
-    power = float((reference**2).sum())
+    """10 log10 of signal power over error power, at most 200; -200 where NaN or infinity are not where wanted."""
+    reference, other = wanted.astype(np.float64).reshape(-1), got.astype(np.float64).reshape(-1)
+    finite = np.isfinite(reference) & np.isfinite(other)
+    if not np.array_equal(reference[~finite], other[~finite], equal_nan=True):
+        return -200.0
+    error = float(((reference[finite] - other[finite]) ** 2).sum())
+    power = float((reference[finite] ** 2).sum())
     if error == 0.0:
         return 200.0
     return min(200.0, 10 * float(np.log10(power / error))) if power else 0.0

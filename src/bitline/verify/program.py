@@ -415,7 +415,7 @@ class _Run:
     def _posts(self, starts: I64) -> int:
         """The most that any queue hands on, which is how far its clock goes."""
         most = 0
-        for first, last in zip(starts[:-1], starts[1:], strict=True):
+        for first, last in pairwise(starts.tolist()):
             times, stack, total = 1, list[int](), 1
             for row in self.program.code[first:last]:
                 if row[f.OP] == f.LOOP:

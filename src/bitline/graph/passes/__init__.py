@@ -4,6 +4,7 @@ A pass takes and returns a `ModelProto` and leaves its argument as it is. `simpl
 
     name_nodes           every node has a name of its own, so that reports can refer to it
     fold_constants       what depends on constants only is computed; branches never taken, Identity and Dropout go
+    second_outputs       LayerNormalization and MaxPool whose side results are used become two
     explicit_pads        auto_pad and output_shape become numbers
     binary_sum           Sum, Max and Min of many become operators of two
     fuse_layernorm       LayerNorm written in plain operators becomes LayerNormalization
@@ -46,12 +47,14 @@ from bitline.graph.passes.fuse_hardswish import fuse_hardswish, near_hardswishes
 from bitline.graph.passes.fuse_layernorm import fuse_layernorm, near_layernorms
 from bitline.graph.passes.name_nodes import name_nodes
 from bitline.graph.passes.plain_gemm import plain_gemm
+from bitline.graph.passes.second_outputs import second_outputs
 from bitline.graph.passes.squash import squash
 
 PASSES: Final[Mapping[str, Callable[[onnx.ModelProto], onnx.ModelProto]]] = MappingProxyType(
     {
         "name_nodes": name_nodes,
         "fold_constants": fold_constants,
+        "second_outputs": second_outputs,
         "explicit_pads": explicit_pads,
         "binary_sum": binary_sum,
         "fuse_layernorm": fuse_layernorm,
@@ -72,7 +75,8 @@ ORDER: Final = (*list(PASSES)[:_AFTER_AFFINE], "plain_gemm", *list(PASSES)[_AFTE
 
 
 def simplify(model: Model, *, disable: Collection[str] = ()) -> Model:
-    """The model after every pass that is not disabled. Raises `Refusal` (BL0101) for a name that is no pass."""
+    """The model after every pass that is not disabled. Raises `Refusal`: BL0101 for a name that is no pass,
+    BL0302 for tensors without elements."""
     unknown = sorted(set(disable) - set(PASSES))
     if unknown:
         raise refuse("BL0101", f"no such pass: {', '.join(unknown)}", help=f"passes: {', '.join(PASSES)}")
@@ -80,7 +84,9 @@ def simplify(model: Model, *, disable: Collection[str] = ()) -> Model:
     for name in ORDER:
         if name not in disable:
             proto = shapes.grown(PASSES[name](proto))
-    return replace(model, proto=shapes.with_shapes(proto))
+    proto = shapes.with_shapes(proto)
+    shapes.check_not_empty(proto, model.place())
+    return replace(model, proto=proto)
 
 
 def near_misses(model: Model) -> tuple[NoMatch, ...]:

@@ -17,6 +17,7 @@ from bitline.ir.program import UNITS
 from bitline.ir.residency import BlockResidency
 from bitline.ir.trace import Trace
 from bitline.report.facts import Facts
+from bitline.report.hosts import HostRow, host_rows, wide_tensors
 from bitline.report.html.colours import layer_colour
 from bitline.report.html.columns import COLUMNS, grouped, table_rows, totals
 from bitline.report.html.floorplan import FloorPlan, floor_plan, rounds_per_step
@@ -47,8 +48,16 @@ class Part:
     colour: int
 
 
-def render(*, facts: Facts, network: Network, blocks: Sequence[BlockResidency], trace: Trace, chip: Chip) -> str:
-    """The report as one HTML page, the same bytes for the same values.
+def render(
+    *,
+    facts: Facts,
+    network: Network,
+    blocks: Sequence[BlockResidency],
+    trace: Trace,
+    chip: Chip,
+    steps: Sequence[str] = (),
+) -> str:
+    """The report as one HTML page, the same bytes for the same values. `steps`: what quantisation did, in words.
 
     Names come from model files: the template escapes all text, and the page's own policy lets no script run but ours.
     """
@@ -78,6 +87,9 @@ def render(*, facts: Facts, network: Network, blocks: Sequence[BlockResidency], 
         layers=table_rows(layers),
         totals=totals(layers),
         energy=_energy(trace),
+        hosts=[_host_line(row) for row in host_rows(network, trace)],
+        steps=steps,
+        wide=wide_tensors(network),
         sheet=_data_sheet(chip),
         chip=chip,
         data=_data(network, blocks, bars, plan),
@@ -117,6 +129,31 @@ def _data(
         "cells": plan.rows * plan.cols,
         "arrays": plan.total,
     }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostLine:
+    """A row of the table of host kernels, in words."""
+
+    kernel: int
+    name: str
+    others: int
+    why: str
+    macs: str
+    time: str
+    percent: str
+
+
+def _host_line(row: HostRow) -> HostLine:
+    return HostLine(
+        kernel=row.kernel,
+        name=row.nodes[-1] if row.nodes else "",
+        others=max(0, len(row.nodes) - 1),
+        why=row.why,
+        macs=grouped(row.macs),
+        time=grouped(row.time_us, 1),
+        percent=f"{100 * row.time_share:.1f}",
+    )
 
 
 def _energy(trace: Trace) -> tuple[Part, ...]:
