@@ -24,11 +24,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import helper, numpy_helper
-
 from benchmarks import accuracy_sources as sources
 from benchmarks import peers
 from benchmarks.networks import Row, row, show
+from onnx import helper
+
 from bitline import api
 from bitline.engines.ort import Session
 from bitline.graph.model import Model
@@ -80,7 +80,7 @@ def noise_db(wanted: Array, got: Array) -> float:
     )
 
 
-# -- text recognition -----------------------------------------------------------------------------------------------------
+# -- text recognition ------------------------------------------------------------------------------------------------
 
 
 def ocr(place: Place) -> list[Row]:
@@ -117,7 +117,7 @@ def ocr(place: Place) -> list[Row]:
     ]
 
 
-# -- sentence embeddings --------------------------------------------------------------------------------------------------
+# -- sentence embeddings ---------------------------------------------------------------------------------------------
 
 
 def sentences(place: Place) -> list[Row]:
@@ -146,7 +146,7 @@ def sentences(place: Place) -> list[Row]:
     ]
 
 
-# -- transformers with seeded weights -------------------------------------------------------------------------------------
+# -- transformers with seeded weights --------------------------------------------------------------------------------
 
 
 def seeded(name: str, output: str, samples: int, draw: Callable[[Model, int, int], Feeds], place: Place) -> list[Row]:
@@ -186,7 +186,7 @@ def bert(place: Place) -> list[Row]:
     return rows
 
 
-# -- flat attention -------------------------------------------------------------------------------------------------------
+# -- flat attention --------------------------------------------------------------------------------------------------
 
 
 def flat_attention(place: Place) -> list[Row]:
@@ -236,7 +236,7 @@ def flat_attention(place: Place) -> list[Row]:
     ]
 
 
-# -- streams --------------------------------------------------------------------------------------------------------------
+# -- streams ---------------------------------------------------------------------------------------------------------
 
 
 def streamed(

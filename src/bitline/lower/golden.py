@@ -571,12 +571,13 @@ class _Builder:
             ],
         )
         count = self.constant(np.array(repeat.count, np.int64))
-        ends = [f"{prefix}end/{name}" for name in repeat.carried]
+        starts = {name: f"{prefix}start/{name}" for name in repeat.carried}
+        for node in self.nodes:  # the name of a carried tensor is for what the repetition leaves in it
+            node.input[:] = [starts.get(name, name) for name in node.input]
+            node.output[:] = [starts.get(name, name) for name in node.output]
         stacks = [f"{prefix}all/{kernel.y}" for kernel in fills]
-        loop = helper.make_node("Loop", [count, "", *repeat.carried], [*ends, *stacks], name=repeat.name, body=graph)
+        loop = helper.make_node("Loop", [count, "", *starts.values()], [*starts, *stacks], name=repeat.name, body=graph)
         self.nodes.append(loop)
-        for name, end in zip(repeat.carried, ends, strict=True):
-            self.renamed[name] = end
         for kernel, stack in zip(fills, stacks, strict=True):
             places = np.concatenate([part.write.evaluate().reshape(-1) for part in kernel.parts])
             steps = np.concatenate([np.full(part.write.evaluate().size, part.write_step) for part in kernel.parts])

@@ -36,7 +36,7 @@ JUDGED_SAMPLES: Final = 32  # for "best" and for the SQNR: spread evenly over th
 TIGHT_PERCENTILE: Final = 99.999  # the second percentile that "best" tries (notes: best of ONNX Runtime's at W8A8)
 MOST_ERROR: Final = 1e20  # noise where there should be none, or beyond all numbers
 WORTHWHILE_DB: Final = 3.0  # what 16 bits on the residual path must gain: half of the noise
-WORTH_ARRAYS_DB: Final = 6.0  # what 16 bits at the inputs of layers must gain, as they take arrays twice
+WORTH_ARRAYS_DB: Final = 10.0  # what 16 bits at the inputs of layers must gain, as they take arrays twice
 MOST_LAYERS: Final = 48  # up to which each layer is tried alone: a run of the judge for each
 
 
@@ -152,7 +152,8 @@ def _with_layers(chosen: Chosen, layers: Sequence[str], judge: Judge, options: Q
 
     def reading(wide: Collection[str]) -> Chosen:
         tensors = chosen.widths.tensors | layer_inputs(ready.plan, wide)
-        widths = replace(chosen.widths, tensors=tensors, layers=frozenset(wide), unary_bits=16)
+        unary_bits = 8 if options.unary_bits == 8 else 16
+        widths = replace(chosen.widths, tensors=tensors, layers=frozenset(wide), unary_bits=unary_bits)
         return _chosen(ready, widths, judge, options, only=chosen.best.method)
 
     whole = reading(layers)
@@ -166,7 +167,8 @@ def _with_layers(chosen: Chosen, layers: Sequence[str], judge: Judge, options: Q
         found = reading(_needed(cost, whole.best.error))
         found = found if found.best.error <= 3 * whole.best.error else whole  # where noise does not add up
     remark = (
-        f"{len(found.widths.layers)} of {len(layers)} layers read 16 bits: {found.best.sqnr_db:.1f} dB at the outputs, "
+        f"{len(found.widths.layers)} of {len(layers)} layers read 16 bits, "
+        f"functions of one value {found.widths.unary_bits}: {found.best.sqnr_db:.1f} dB at the outputs, "
         f"{whole_db:.1f} dB with all of them, {narrow_db:.1f} dB with none"
     )
     return replace(found, remarks=(*chosen.remarks, remark))
