@@ -136,7 +136,7 @@ def quant_options(function: Callable[..., None]) -> Callable[..., None]:
             show_default=True,
             help="SQNR of the outputs below which `auto` tries 16 bits.",
         ),
-        width_option("--layer-bits", "What layers on arrays read; 16 bits take their arrays twice."),
+        width_option("--layer-bits", "What layers on arrays read; 16 bits drive their arrays twice."),
         width_option("--unary-bits", "What functions of one value (Sigmoid, Sqrt, ...) read of a 16-bit tensor."),
         width_option("--residual-bits", "The residual path into LayerNormalization."),
         click.option("--percentile", default=99.99, show_default=True, help="Share of values inside the range."),

@@ -5,7 +5,7 @@ threshold, one after the other, each kept where it gains:
 
     the residual path in 16 bits  -->  functions of one value read 16 bits  -->  layers read 16 bits
 
-A layer that reads 16 bits takes its arrays twice. So of those that would, the ones that matter least go back to 8:
+A layer that reads 16 bits drives its arrays twice. So of those that would, the ones that matter least go back to 8:
 noise of single layers adds up, and together they may double what is left with all in 16 bits.
 """
 
@@ -36,7 +36,7 @@ JUDGED_SAMPLES: Final = 32  # for "best" and for the SQNR: spread evenly over th
 TIGHT_PERCENTILE: Final = 99.999  # the second percentile that "best" tries (notes: best of ONNX Runtime's at W8A8)
 MOST_ERROR: Final = 1e20  # noise where there should be none, or beyond all numbers
 WORTHWHILE_DB: Final = 3.0  # what 16 bits on the residual path must gain: half of the noise
-WORTH_ARRAYS_DB: Final = 10.0  # what 16 bits at the inputs of layers must gain, as they take arrays twice
+WORTH_ARRAYS_DB: Final = 10.0  # what 16 bits at the inputs of layers must gain, as they drive arrays twice
 MOST_LAYERS: Final = 48  # up to which each layer is tried alone: a run of the judge for each
 
 

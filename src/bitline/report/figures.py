@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bitline.ir.kernels import MatMul, Move, Network, dynamic_macs, macs
+from bitline.ir.kernels import Kernel, MatMul, Move, Network, dynamic_macs, macs
 from bitline.ir.program import Dma, Program, WriteWeights, executions, static_instructions
 from bitline.ir.residency import BlockResidency
 from bitline.ir.schedule import Schedule
@@ -200,9 +200,13 @@ def wear(blocks: Sequence[BlockResidency], chip: Chip) -> Wear:
     )
 
 
-def _high_half(kernel: MatMul, network: Network) -> bool:
+def high_half(kernel: Kernel, network: Network) -> bool:
     """Whether a kernel computes the high half of a layer that reads 16 bits: its MACs are those of the low half."""
-    return network.tensor(kernel.y).dtype == "s32" and network.tensor(kernel.x).dtype == "s8"
+    return (
+        isinstance(kernel, MatMul)
+        and network.tensor(kernel.y).dtype == "s32"
+        and network.tensor(kernel.x).zero_point != 0
+    )
 
 
 def compile_figures(
@@ -224,7 +228,7 @@ def compile_figures(
     fires = sum(c.mvms for c in trace.costs)
     writes = sum(c.weight_writes for c in trace.costs)
     latency_us = trace.latency_ps / PS_PER_US
-    on_arrays = sum(macs(k) for k in kernels if not _high_half(k, network))
+    on_arrays = sum(macs(k) for k in kernels if not high_half(k, network))
     worn = wear(blocks, chip)
     rows = [(b.block.rows, b.block.cols) for b in blocks]
     bound = lower_bound(rows, chip.array.rows.value, chip.array.cols.value)[0] if rows else 0
