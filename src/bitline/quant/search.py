@@ -164,7 +164,7 @@ def _with_layers(chosen: Chosen, layers: Sequence[str], judge: Judge, options: Q
     found = whole
     if not forced and len(layers) <= MOST_LAYERS:
         cost = {node: reading([n for n in layers if n != node]).best.error - whole.best.error for node in layers}
-        found = reading(_needed(cost, whole.best.error))
+        found = reading(needed_layers(cost, whole.best.error))
         found = found if found.best.error <= 3 * whole.best.error else whole  # where noise does not add up
     remark = (
         f"{len(found.widths.layers)} of {len(layers)} layers read 16 bits, "
@@ -174,7 +174,7 @@ def _with_layers(chosen: Chosen, layers: Sequence[str], judge: Judge, options: Q
     return replace(found, remarks=(*chosen.remarks, remark))
 
 
-def _needed(cost: Mapping[str, float], least: float) -> list[str]:
+def needed_layers(cost: Mapping[str, float], least: float) -> list[str]:
     """The layers without those that cost least: what all of these add stays below `least`."""
     total = 0.0
     kept = set(cost)
