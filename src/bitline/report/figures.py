@@ -220,7 +220,6 @@ def compile_figures(
     hosts = host_rows(network, trace)
     conv, fc = weight_updates(network, schedule, blocks, chip)
     transactions, rectangles, dram = dma_counts(program)
-    kernels = [k for k in network.kernels if isinstance(k, MatMul)]
     arrays = {(b.region.core, b.region.array) for b in blocks}
     fires = sum(c.mvms for c in trace.costs)
     writes = sum(c.weight_writes for c in trace.costs)

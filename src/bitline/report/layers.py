@@ -25,8 +25,8 @@ class LayerRow:
     """What one kernel did in one inference, over all cores. Shares are of the whole inference, 0 to 1.
 
     A kernel works from `start_us`, its first instruction on a unit that computes, to `end_us`; it may load weights and
-    inputs from `loads_from_us` on, while others work. Inside a repetition that is from its first pass to its last, while
-    the time share counts what its busiest unit works.
+    inputs from `loads_from_us` on, while others work. Inside a repetition that is from its first pass to its last; the
+    time share is then what its busiest unit works.
     `utilisation` is macs / (mvms x rows x columns of an array), None where nothing was multiplied in arrays.
     `bound_by` names the unit that was busy for the largest part of the duration, in words.
     """
