@@ -304,16 +304,14 @@ def test_an_element_that_is_used_less_than_once() -> None:
     place = next(i for i, post in enumerate(program.posts) if post.op == "select")
     posts = list(program.posts)
     posts[place] = replace(posts[place], spreads=(1, 0, 1))
-    with pytest.raises(Refusal, match="an element|an operand is used less than once"):
+    with pytest.raises(Refusal, match="used less than once"):
         findings(replace(program, posts=tuple(posts)))
 
 
 def test_parameters_that_are_overwritten_while_they_are_read() -> None:
     """Tables may lie in any memory; then their reads count like those of operands."""
     program = mixed().built.program
-    vector = next(
-        i for queue in program.main for i in queue.code if isinstance(i, Vector) and i.parameters is not None
-    )
+    vector = next(i for queue in program.main for i in queue.code if isinstance(i, Vector) and i.parameters is not None)
     assert vector.parameters is not None
     dram = replace(vector.parameters, space=program.space("dram"), address=Address(base=0))
     number = [i for q in program.main for i in q.code if isinstance(i, Vector)].index(vector)

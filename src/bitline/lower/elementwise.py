@@ -47,7 +47,9 @@ def common_scale(
         return [0] * len(factors), 0
     if not math.isfinite(largest):
         raise Unfit(node, "a scale is not finite", "quantise the model again")
-    rooms = [min(MANTISSA_BITS, bits - r.bit_length()) - math.frexp(f)[1] for f, r in zip(factors, reaches, strict=True)]
+    rooms = [
+        min(MANTISSA_BITS, bits - r.bit_length()) - math.frexp(f)[1] for f, r in zip(factors, reaches, strict=True)
+    ]
     shift = min([MAX_SHIFT, *(room for room, factor in zip(rooms, factors, strict=True) if factor)])
     if shift < 0 or shift + math.frexp(largest)[1] < FEWEST_BITS:
         raise Unfit(node, "its output scale is too far below that of its input", "quantise the model again")
