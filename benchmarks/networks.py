@@ -20,37 +20,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from _table import Row, row, show
+
 from bitline import api
 from bitline.quant.score import score
 from tests import networks
 from tests.networks import Source
 
-Row = dict[str, str | float | bool | None]
 NAMES = ("mnist_cnn", "resnet20_cifar10", "ds_cnn", "mobilenet_v2_224", "resnet18_224")
 COMPILE_SECONDS, COMPILE_MB, INFERENCE_SECONDS, STATIC = 30.0, 2000.0, 5.0, 20_000
-
-
-def row(
-    name: str,
-    value: float,
-    unit: str,
-    baseline: str = "",
-    baseline_value: float | None = None,
-    target: str = "",
-    met: bool | None = None,
-) -> Row:
-    """One line of the table; ratio = value / baseline."""
-    ratio = value / baseline_value if baseline_value else None
-    return {
-        "name": name,
-        "value": value,
-        "unit": unit,
-        "baseline": baseline,
-        "baseline_value": baseline_value,
-        "ratio": ratio,
-        "target": target,
-        "met": met,
-    }
 
 
 def source(name: str, shared: Path, folder: Path) -> Source:
@@ -167,17 +145,6 @@ def in_process(arguments: list[str]) -> list[Row]:
     done = subprocess.run([sys.executable, __file__, *arguments], stdout=subprocess.PIPE, text=True, check=True)
     rows: list[Row] = json.loads(done.stdout)
     return rows
-
-
-def show(rows: list[Row]) -> None:
-    """The table, for people."""
-    for one in rows:
-        against = f"  ({one['baseline']} {one['baseline_value']:.6g})" if one["baseline_value"] is not None else ""
-        verdict = {True: "met", False: "NOT MET", None: ""}[one["met"]]  # type: ignore[index]
-        print(
-            f"{one['name']:62} {one['value']:>14.7g} {one['unit']:6}{against}  {one['target']}  {verdict}",
-            file=sys.stderr,
-        )
 
 
 def main() -> int:

@@ -21,7 +21,8 @@ T = TypeVar("T")
 class Outcome(Generic[T]):
     """`value` is None where there is a `signal` (which ended the process), a `traceback`, or it was `late`.
 
-    `grown_bytes` is how far the resident memory rose above what the process had when it was forked.
+    `seconds` are those of the clock, `cpu_seconds` those of the process. `grown_bytes` is how far the resident memory
+    rose above what the process had when it was forked.
     """
 
     value: T | None
@@ -29,6 +30,7 @@ class Outcome(Generic[T]):
     signal: int
     late: bool
     seconds: float
+    cpu_seconds: float
     grown_bytes: int
 
 
@@ -48,13 +50,23 @@ def run_forked(function: Callable[[], T], *, seconds: float, memory_bytes: int) 
     os.close(reads)
     if late:
         os.kill(child, signal.SIGKILL)
-    _, status = os.waitpid(child, 0)
+    _, status, used = os.wait4(child, 0)
+    cpu = used.ru_utime + used.ru_stime
     ended = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
     if late or ended or not data:
         failure = "" if late or ended else "it ended without an answer"
-        return Outcome(value=None, traceback=failure, signal=ended, late=late, seconds=took, grown_bytes=0)
-    value, failure, grown = pickle.loads(data)
-    return Outcome(value=value, traceback=failure, signal=0, late=False, seconds=took, grown_bytes=grown)
+        value, grown = None, 0
+    else:
+        value, failure, grown = pickle.loads(data)
+    return Outcome(
+        value=value,
+        traceback=failure,
+        signal=ended,
+        late=late,
+        seconds=took,
+        cpu_seconds=cpu,
+        grown_bytes=grown,
+    )
 
 
 def _read_until(handle: int, deadline: float) -> tuple[bytes, bool]:

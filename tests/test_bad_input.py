@@ -197,8 +197,10 @@ TABLE: dict[str, Bad] = {
         says=("data.npz", "float64"),
     ),
     "data: random:0": bad_words("quantize net.onnx --calib random:0 -o q.onnx", 2, "BL0101", "random:0"),
-    "data: preprocess": bad_words(f"{COMPILE} --preprocess mean=a", 2, "BL0101", "'mean=a'"),
-    "data: preprocess divides by zero": bad_words(f"{COMPILE} --preprocess mean=0 std=0", 2, "BL0101", "std not 0"),
+    "data: preprocess": bad_words(f"{COMPILE} --preprocess mean=a", 2, "BL0101", "mean=a", "'a' is no number"),
+    "data: preprocess divides by zero": bad_words(
+        f"{COMPILE} --preprocess mean=0 std=0", 2, "BL0101", "std=0", "above 0"
+    ),
     "data: preprocess without images": bad_words(f"{COMPILE} --preprocess mean=0", 2, "BL0101", "calib.npz", "`x`"),
     # targets
     "target: a near name": bad_words("targets show rerum-tile", 2, "BL0102", "'rerum-tile'", "did you mean reram-tile"),

@@ -44,6 +44,8 @@ def boxes(outputs: Mapping[str, Array], frame: Frame) -> list[Box]:
     for x0, y0, x1, y1, number, score in _without_overlaps(found)[:MOST_BOXES]:
         left, top = frame.to_image(x0, y0)
         right, bottom = frame.to_image(x1, y1)
+        if left >= right or top >= bottom:  # wholly in the grey edges of the letterbox
+            continue
         made.append(Box(x0=left, y0=top, x1=right, y1=bottom, label=str(int(number)), score=float(score)))
     return made
 

@@ -25,6 +25,7 @@ from bitline.data.pixels import image_input
 from bitline.data.sources import find_sources
 from bitline.engines.ort import Session
 from bitline.graph.model import Model
+from bitline.graph.states import state_pairs
 from bitline.inference.answers import PostProcess
 from bitline.inference.classes import check_labels, read_labels, scoring
 from bitline.inference.files import Asked, FileResult, run_sources
@@ -353,20 +354,25 @@ def compile(  # the verb that users look for; `bitline.compile` reads right
     labels: Mapping[str, str] | None = None,
     output: str | Path | None = None,
     progress: Progress = SILENT,
+    state: Sequence[str] = (),
 ) -> Package:
     """Compile a float or QDQ model for a chip. `calib`: samples stacked on axis 0, needed for a float model.
 
-    `overrides` are `key.path=value` of the target, `labels` go into the manifest. Where `output` is given, the folder
-    is tested before any work starts and written at the end. Raises `Refusal`; a program that fails its checks is one
-    too.
+    `overrides` are `key.path=value` of the target, `labels` go into the manifest. `state`: OUT=IN pairs that carry
+    state from step to step of a stream; without any, outputs and inputs whose names and shapes say so. Where `output`
+    is given, the folder is tested before any work starts and written at the end. Raises `Refusal`; a program that fails
+    its checks is one too.
     """
     if output is not None:
         check_output(Path(output))
     chip = load_target(target, overrides) if isinstance(target, str) else target
     loaded = model if isinstance(model, Model) else load(model)
     progress.stage("compiling")
-    compiled = compile_model(loaded, calib, chip, options)
+    pairs = state_pairs(loaded, state)
+    compiled = compile_model(loaded, calib, chip, options, pairs)
     noted = dict(labels or {})
+    if pairs:
+        noted["state"] = " ".join(f"{source}={target}" for source, target in pairs)
     if compiled.quantised.sqnr_db is not None:
         noted["sqnr_db"] = repr(compiled.quantised.sqnr_db)
     progress.stage("drawing reports")

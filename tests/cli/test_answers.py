@@ -40,7 +40,8 @@ KEYS: dict[str, tuple[str, ...]] = {
         *("teacher_forced_within_one_step", "argmax_agreement"),
     ),
     "verify": ("verified", "checks", "seconds"),
-    "report": ("report", "latency_us"),
+    "explain": ("layer", "weights", "why", "tiles", "critical", "waits", "energy_by_unit_nj", "levers", "lever"),
+    "report": ("report", "latency_us", "writes_per_cell", "writes_per_cell_max", "lifetime_inferences"),
     "targets": ("targets",),
 }
 BLOCK_KEYS = {
@@ -53,6 +54,7 @@ COMMANDS = {
     "compile": "compile net.onnx --target reram-tile --calib calib.npz -o package",
     "run": "run package labelled.npz",
     "verify": "verify package",
+    "explain": "explain package dense",
     "report": "report package",
     "targets": "targets list",
 }

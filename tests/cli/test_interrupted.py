@@ -24,7 +24,15 @@ from tests.cli.models import network
 SOAK = os.environ.get("BITLINE_HYPOTHESIS") == "soak"
 KILLS = 20 if SOAK else 3
 """For each of two signals."""
-PROGRAM = "import sys; from bitline.cli.main import main; print('ready', flush=True); main()"
+PROGRAM = """
+import sys
+from bitline.cli.main import main
+try:
+    print('ready', flush=True)  # the signal may come before main() is there to take it
+    main()
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
 
 
 def compile_words(output: Path, *more: str) -> list[str]:
@@ -203,3 +211,40 @@ def test_a_reader_that_has_gone(tmp_path: Path) -> None:
         assert process.stderr is not None
         err = process.stderr.read()
     assert (process.returncode, err) == (1, "")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "words"),
+    [
+        (MemoryError(), 5, ("error[BL0203]: there is not enough memory", "bitline doctor")),
+        (OSError(28, "No space left on device", "/tmp/x"), 2, ("error[BL0104]: the system says: No space", "/tmp/x")),
+        (OSError(2, "No such file or directory", "ours.py"), 70, ("error[BL0901]: bitline has a bug",)),
+    ],
+)
+def test_what_is_wrong_with_the_machine_is_not_our_bug(
+    error: Exception, status: int, words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk may also be met by libraries, which keep compiled code and temporary files."""
+
+    def load(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("bitline.api.load", load)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    for more in ([], ["--json"]):
+        answer = bitline("schedule", "net.onnx", "--target", "reram-tile", *more)
+        assert answer.status == status, answer.err
+        assert all(word in answer.err for word in words), answer.err
+        assert "Traceback" not in answer.err + answer.out
+        assert answer.out.startswith("{") == bool(more)
+
+
+def test_a_bug_is_told_even_where_no_file_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("ours")
+
+    monkeypatch.setattr("bitline.api.load", load)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "absent"))
+    answer = bitline("schedule", "net.onnx", "--target", "reram-tile")
+    assert answer.status == 70
+    assert "error[BL0901]: bitline has a bug: ZeroDivisionError: ours" in answer.err

@@ -71,7 +71,15 @@ def test_a_refusal_in_a_real_process(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("delay", [0.0, 0.2, 0.7, 1.6, 3.1])
 def test_ctrl_c_leaves_no_broken_package(tmp_path: Path, delay: float) -> None:
-    program = "import sys; from bitline.cli.main import main; print('ready', flush=True); main()"
+    program = """import sys
+from bitline.cli.main import main
+try:
+    print('ready', flush=True)  # the signal may come before main() is there to take it
+    main()
+except KeyboardInterrupt:
+    print('interrupted', file=sys.stderr)
+    sys.exit(130)
+"""
     model, calibration = examples.path("mnist_cnn.onnx"), examples.path("mnist_calib_64.npz")
     words = ["--calib", str(calibration), "--preprocess", "mean=0.1307 std=0.3081", "-o", str(tmp_path / "out")]
     command = [sys.executable, "-c", program, "compile", str(model), "--target", "reram-tile", *words]

@@ -215,6 +215,7 @@ def test_boxes_of_a_hook(here: Path, tmp_path: Path) -> None:
         ("--labels gone.txt", "BL0206", "labels cannot be read"),
         ("--labels photos/p000.png", "BL0206", "no UTF-8"),
         ("--keep-state", "BL0101", "carries no state"),
+        ("--annotate --top 0 -o out", "BL0101", "nothing to draw"),
         ("--hop 0", "BL0101", "--hop"),
         ("--hop 3", "BL0101", "--hop cuts streams"),
         ("--postprocess gone:f", "BL0101", "ModuleNotFoundError"),
@@ -257,6 +258,13 @@ def test_state(here: Path, tmp_path: Path) -> None:
     assert (said["samples"], said["checked"], said["mismatches_vs_golden"]) == (6, 3, 0)
     assert bitline(f"run leaky {tmp_path}/x.npy").status == 2
     assert "no data for input 'h'" in bitline(f"run leaky {tmp_path}/x.npy").err
+
+
+def test_what_cannot_be_drawn_is_said(here: Path, tmp_path: Path) -> None:
+    answer = bitline(f"run package random:2 --annotate -o {tmp_path}/out")
+    assert answer.status == 0
+    assert "no image files among DATA: nothing to draw on" in answer.err
+    assert json.loads((tmp_path / "out/results.json").read_text())["scores"] == "softmax of 'scores'"
 
 
 def test_names_of_files_cannot_write_on_the_terminal(here: Path, tmp_path: Path) -> None:

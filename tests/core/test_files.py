@@ -156,3 +156,12 @@ def test_an_error_of_the_system_while_writing_is_named(tmp_path: Path) -> None:
         raise OSError(28, "No space left on device")
     assert code(refusal) == "BL0104"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_of_something_else_stays_what_it_is(tmp_path: Path) -> None:
+    """A long block may do more than write here."""
+    with pytest.raises(FileNotFoundError), folder_when_whole(tmp_path / "out", marker="m"):
+        raise FileNotFoundError(2, "No such file or directory", "/elsewhere/image.png")
+    with pytest.raises(Refusal), folder_when_whole(tmp_path / "out", marker="m") as temporary:
+        (temporary / "absent" / "file").write_text("x")
+    assert list(tmp_path.iterdir()) == []

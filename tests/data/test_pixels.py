@@ -12,7 +12,7 @@ from PIL import Image
 
 from bitline.core.diagnostics import Refusal
 from bitline.data.grammar import Preprocess, parse_preprocess
-from bitline.data.load import Rules, load_source
+from bitline.data.load import Rules, load_data, load_source
 from bitline.data.pixels import ImageInput, fitted, image_input, in_words, numbers
 from bitline.data.sources import find_sources
 from tests.data.pictures import gradient, picture, said, save, takes
@@ -155,6 +155,7 @@ def test_every_image_fits_and_its_middle_stays_there(high: int, wide: int, size:
         layout="NCHW",
         height=size[0],
         width=size[1],
+        channels=3,
         color="RGB",
     )
     pixels, frame = fitted(Image.fromarray(picture(high, wide)), target, parse_preprocess(f"fit={fit}"))
@@ -184,3 +185,35 @@ def test_arrays_of_images_go_the_same_way_as_files(tmp_path: Path) -> None:
     for other in others:
         np.testing.assert_array_equal(other.feeds["x"], first.feeds["x"])
         assert other.frames == first.frames
+
+
+@pytest.mark.parametrize(
+    ("shape", "given", "turned"),
+    [
+        ("1,2,6,6", (4, 6, 6, 2), True),
+        ("1,6,6,2", (4, 6, 6, 2), False),
+        ("1,13,6,5", (4, 6, 5, 13), True),
+        ("2,3,6,6", (4, 6, 6, 3), True),
+        ("1,1,6,5", (4, 6, 5), False),
+        ("1,6,5", (4, 6, 5), False),
+        ("1,6,5,1", (6, 5, 1), False),
+    ],
+)
+def test_arrays_may_have_any_channels_and_models_any_batch(
+    tmp_path: Path, shape: str, given: tuple[int, ...], turned: bool
+) -> None:
+    """`turned`: the layout changes, NHWC to NCHW."""
+    x = np.random.default_rng(0).integers(0, 256, given, np.uint8)
+    np.save(tmp_path / "x.npy", x)
+    got = load_data(str(tmp_path / "x.npy"), takes(shape)).feeds["x"]
+    want = (x.transpose(0, 3, 1, 2) if turned else x) / np.float32(255)
+    np.testing.assert_array_equal(got.reshape(-1), want.astype(np.float32).reshape(-1))
+
+
+def test_channels_that_are_no_colours_are_scaled_one_by_one(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).integers(0, 256, (2, 12, 12, 5), np.uint8)
+    np.save(tmp_path / "x.npy", x)
+    got = load_data(str(tmp_path / "x.npy"), takes("1,5,6,6"), parse_preprocess("fit=stretch scale=1")).feeds["x"]
+    one = Image.fromarray(x[1, ..., 3]).resize((6, 6), Image.Resampling.BILINEAR)
+    np.testing.assert_array_equal(got[1, 3], np.asarray(one))
+    assert got.shape == (2, 5, 6, 6)

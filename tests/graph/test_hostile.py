@@ -70,7 +70,7 @@ TABLE: dict[str, Case] = {
     "no file": case(lambda folder: folder / "net.onnx", "BL0201", "No such file"),
     "a name with NUL": case(lambda folder: folder / "a\0b.onnx", "BL0201", "null byte"),
     "3 GiB of zeros": case(h.sparse_file, "BL0203", "3221225472 bytes"),
-    "1.5 GiB of zeros": case(h.zeros, "BL0203", "fields of the file"),
+    "1.5 GiB of zeros": case(h.zeros, "BL0202", "no field begins at byte 0"),
     "a graph without nodes": case(h.written(b"\x08\x08\x3a\x00\x42\x02\x10\x11"), "BL0202", "name"),
     # more than is bearable
     "ten million empty nodes": case(h.many_empty_nodes, "BL0203", "nodes: 1000001"),
@@ -234,7 +234,7 @@ def test_is_refused(name: str, tmp_path: Path) -> None:
     for words in expected.says:
         assert words in said
     assert all(d.help and len(d.message) < 2_000 for d in outcome.value)
-    assert outcome.seconds < SECONDS
+    assert outcome.cpu_seconds < SECONDS  # on a busy machine the clock says more
     assert outcome.grown_bytes < MEMORY
     assert not (tmp_path / "owned").exists()
 

@@ -76,6 +76,17 @@ def test_an_if_whose_branches_differ_is_refused() -> None:
     assert {diagnostic.code for diagnostic in refusal.value.diagnostics} == {"BL0303"}
 
 
+def test_a_branch_that_cannot_run_does_not_count() -> None:
+    """The other branch holds a layer for inputs of another length."""
+    before = parsed(
+        "bool c, float[2,3] x) => (float[a,b] y",
+        "z = If (c) <then_branch = t () => (float[k,l] p) { s = Shape(x) p = Reshape(x, s) }, "
+        "else_branch = e () => (float[m,n] q) { s2 = Shape(x) x2 = Reshape(x, s2) q = MatMul(x2, w) }> y = Relu(z)",
+        {"w": np.ones((4, 5), np.float32)},
+    )
+    assert shapes_of(shapes.with_shapes(before)) == {"z": (2, 3), "y": (2, 3)}
+
+
 def test_ifs_one_after_another() -> None:
     second = (
         "<then_branch = t2 () => (float[k2,l2] p2) { s2 = Shape(z) p2 = Reshape(z, s2) }, "

@@ -65,6 +65,7 @@ def test_ends_at_a_budget(tmp_path: Path) -> None:
         (b"\x3a", "ends within"),
         (b"\x3a\x05ab", "5 bytes are announced at byte 2, 2 are there"),
         (b"\x0b", "no field begins at byte 0"),
+        (b"\x00\x00", "no field begins at byte 0"),
         (b"\x08" + b"\xff" * 11, "a number does not end"),
         (b"\x09\x00", "ends within a field"),
         (b"\x0d\x00", "ends within a field"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from bitline.inference import Box, Classes, Frame, Prediction
@@ -19,6 +20,16 @@ def whole(outputs: Outputs, frame: Frame) -> list[Box]:
     (scores,) = outputs.values()
     assert scores.shape == (1, 10), "one sample, with the batch axis of the model"
     return [Box(x0=0, y0=0, x1=frame.width, y1=frame.height, label=str(scores.argmax()), score=0.5)]
+
+
+def of_numpy(outputs: Outputs, frame: Frame) -> list[Box]:
+    """Numbers and a label as they fall out of arrays."""
+    x = np.array([1.5, 2, 3, 4], np.float32)
+    return [Box(x0=x[0], y0=x[1], x1=x[2], y1=x[3], label=np.int64(7), score=x[0])]  # pyright: ignore
+
+
+def of_text(outputs: Outputs, frame: Frame) -> list[Box]:
+    return [Box(x0="left", y0=0, x1=1, y1=1, label="a", score=1)]  # pyright: ignore
 
 
 def nothing(outputs: Outputs, frame: Frame) -> tuple[Box, ...]:

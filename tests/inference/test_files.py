@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,14 @@ import pytest
 
 from bitline import api
 from bitline.core.diagnostics import Refusal
-from bitline.inference import Box, Classes
-from bitline.inference.files import BATCH, FileResult
+from bitline.core.progress import SILENT
+from bitline.data.grammar import Preprocess
+from bitline.data.load import Rules
+from bitline.data.sources import find_sources
+from bitline.inference import Classes
+from bitline.inference.files import BATCH, Asked, FileResult, run_sources
 from tests.data.pictures import picture, save
+from tests.graph.build import as_model, parsed
 from tests.inference import hooks
 from tests.inference.models import CLASSES, compiled
 
@@ -117,12 +123,12 @@ def test_a_hook_sees_each_sample_with_its_frame(tmp_path: Path) -> None:
     assert [(d.code, d.message) for d in results[2].errors] == [
         ("BL0110", "the post-processing hook failed: it raised KeyError: 'five'")
     ]
-    named = list(
-        compiled("images").run_files(tmp_path, postprocess=hooks.whole, labels=[f"c{i}" for i in range(CLASSES)])
-    )
-    assert {
-        a.label[0] for result in named for answer in result.answers for a in answer or () if isinstance(a, Box)
-    } == {"c"}
+    labels = [f"c{i}" for i in range(CLASSES)]
+    named = list(compiled("images").run_files(tmp_path, postprocess=hooks.whole, labels=labels))
+    for result in named:
+        (found,) = result.answers
+        assert isinstance(found, tuple)
+        assert found[0].label == f"c{result.outputs['scores'].argmax()}"
 
 
 def test_nothing_is_asked(tmp_path: Path) -> None:
@@ -201,3 +207,78 @@ def test_missing_files_are_refused_before_any_work(tmp_path: Path) -> None:
     photos(tmp_path, 1)
     with pytest.raises(Refusal, match="no such file"):
         compiled("images").run_files([tmp_path, tmp_path / "gone.png"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fake:
+    """What a simulator of nothing gives."""
+
+    outputs: dict[str, np.ndarray]
+    samples: int
+    preprocess_seconds: float = 0.25
+    inference_seconds: float = 1.0
+    postprocess_seconds: float = 0.5
+
+
+def interrupted_at(
+    call: int, sizes: list[int], state: bool = False
+) -> tuple[list[FileResult[Fake]], list[tuple[int, int]]]:
+    """Results until Ctrl-C in the run number `call`, and the (samples, checks) of every run."""
+    calls: list[tuple[int, int]] = []
+
+    def run(feeds: Mapping[str, np.ndarray], check: int) -> Fake:
+        calls.append((len(feeds["x"]), check))
+        if len(calls) == call:
+            raise KeyboardInterrupt
+        return Fake(outputs={"y": feeds["x"] + feeds.get("h", 0)}, samples=len(feeds["x"]))
+
+    model = compiled("leaky").model
+    pairs = (("y", "h"),)
+    rules = Rules(without=frozenset("h"))
+    asked = Asked(rules=rules, top=0, check=3, state=pairs if state else ())
+    sources = [replace(source, limit=size) for size in sizes for source in find_sources(["random:100000"])]
+    found: list[FileResult[Fake]] = []
+    coming = run_sources(run, model, sources, asked, SILENT)
+    with pytest.raises(KeyboardInterrupt):
+        found.extend(coming)
+    return found, calls
+
+
+def test_ctrl_c_keeps_the_runs_before_it() -> None:
+    found, calls = interrupted_at(3, [20, 600, 40])
+    assert calls == [(256, 3), (256, 0), (108, 0)]
+    assert [result.samples for result in found] == [20, 492]
+    assert len(found[1].outputs["y"]) == 492
+    assert [len(result.runs) for result in found] == [2, 0]
+    assert found[0].inference_seconds == pytest.approx(2.0 * 20 / 512)
+    assert interrupted_at(1, [20, 600])[0] == []
+
+
+def test_ctrl_c_keeps_the_samples_of_a_stream() -> None:
+    found, calls = interrupted_at(5, [10], state=True)
+    assert calls == [(1, 1), (1, 1), (1, 1), (1, 0), (1, 0)]
+    (result,) = found
+    assert (result.samples, len(result.runs)) == (4, 4)
+
+
+def test_images_are_one_stream_and_arrays_begin_anew(tmp_path: Path) -> None:
+    """x + h is fed back: images add up, one after the other, also past a broken one; an .npz starts from zero."""
+    model = as_model(parsed("float[1,1,2,2] x, float[1,1,2,2] h) => (float[1,1,2,2] y", "y = Add(x, h)"))
+    for i in range(3):
+        save(tmp_path / f"{i}.png", np.full((2, 2, 3), 10 * (i + 1), np.uint8))
+    (tmp_path / "1.png").write_text("broken")
+    np.savez(tmp_path / "a.npz", x=np.full((2, 1, 2, 2), 5.0, np.float32), allow_pickle=False)
+
+    def run(feeds: Mapping[str, np.ndarray], check: int) -> Fake:
+        assert check == 0
+        return Fake(outputs={"y": feeds["x"] + feeds["h"]}, samples=1)
+
+    rules = Rules(preprocess=Preprocess(scale=(1.0, 1.0)), without=frozenset("h"))
+    images = find_sources([str(tmp_path)])
+    asked = Asked(rules=rules, top=0, state=(("y", "h"),))
+    found = list(run_sources(run, model, images, asked, SILENT))
+    assert [result.outputs["y"].max() if result.samples else None for result in found] == [10, None, 40]
+    asked = replace(asked, rules=replace(rules, preprocess=None))
+    arrays = find_sources([f"{tmp_path}/a.npz"] * 2)
+    found = list(run_sources(run, model, arrays, asked, SILENT))
+    assert [result.outputs["y"][:, 0, 0, 0].tolist() for result in found] == [[5, 10], [5, 10]]

@@ -36,6 +36,15 @@ def test_a_hook_may_say_classes_or_nothing() -> None:
     assert call_hook(hooks.nothing, OUTPUTS, NO_IMAGE) == ()
 
 
+def test_numbers_of_numpy_become_pythons_own() -> None:
+    found = call_hook(hooks.of_numpy, OUTPUTS, FRAME)
+    assert isinstance(found, tuple)
+    (box,) = found
+    assert box == Box(x0=1.5, y0=2.0, x1=3.0, y1=4.0, label="7", score=1.5)
+    assert {type(value) for value in (box.x0, box.y0, box.x1, box.y1, box.score)} == {float}
+    assert type(box.label) is str
+
+
 def test_installed_hooks_have_names(monkeypatch: pytest.MonkeyPatch) -> None:
     entry = EntryPoint(name="mine", value="tests.inference.hooks:nothing", group=room.GROUP)
     broken = EntryPoint(name="broken", value="tests.inference.gone:f", group=room.GROUP)
@@ -83,6 +92,8 @@ def test_a_module_with_a_mistake_is_told(tmp_path: Path) -> None:
         (hooks.raises, "it raised ZeroDivisionError: of a hook"),
         (hooks.wrong_type, "it gave a str, not Box or Classes"),
         (hooks.no_sequence, "it raised TypeError"),
+        (hooks.of_text, "a value that is no number: could not convert"),
+        (lambda *_: Classes(best=(3,)), "a value that is no number"),  # pyright: ignore
         (hooks.not_finite, "a number that is not finite"),
         (hooks.endless_score, "no finite number"),
         (lambda: None, "it raised TypeError"),

@@ -4,31 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+from onnx import helper
 
 from bitline import pipeline
 from bitline.codegen.build import Built
 from bitline.engines.ort import Session, expose
 from bitline.graph.model import Model
-from bitline.ir.kernels import LIMITS, Network, inputs_of
+from bitline.ir.kernels import LIMITS, NUMPY, Network, Tensor, inputs_of, outputs_of
 from bitline.isa import binary
 from bitline.lower.golden import golden_model
 from bitline.lower.kernels import Lowered
-from bitline.numerics.reference import evaluate, evaluate_kernel
+from bitline.numerics.reference import constant_tensors, evaluate, evaluate_kernel
 from bitline.numerics.stored import from_bytes, to_bytes
 from bitline.pipeline.contents import run_golden
+from bitline.pipeline.hosts import HostKernels
 from bitline.schedule.plan import Planned
 from bitline.sim.runner import Runner
 from bitline.target.load import load_target
 from bitline.target.schema import Chip
+from bitline.verify.network import verify_network
 from bitline.verify.program import verify_program
 
-Ints = npt.NDArray[np.int64]
+Array = npt.NDArray[np.generic]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Artefacts:
     """A network on a chip, up to its program."""
 
@@ -41,6 +45,10 @@ class Artefacts:
     def network(self) -> Network:
         return self.lowered.network
 
+    @cached_property
+    def host(self) -> HostKernels:
+        return HostKernels(self.lowered.network, self.lowered.constants)
+
 
 def build(model: Model, target: str, overrides: tuple[str, ...] = ()) -> Artefacts:
     """All stages after quantisation. Raises `Refusal`."""
@@ -51,80 +59,116 @@ def build(model: Model, target: str, overrides: tuple[str, ...] = ()) -> Artefac
     return Artefacts(chip=chip, lowered=lowered, planned=planned, built=built)
 
 
-def stored_inputs(network: Network, seed: int, samples: int = 2) -> dict[str, Ints]:
-    """Stored inputs [samples, H, W, C]: the first uniform over all integers, the others extremes."""
+def stored_inputs(network: Network, seed: int, samples: int = 2) -> dict[str, Array]:
+    """Stored inputs [samples, H, W, C]: the first uniform over all integers, the others extremes; floats are normal,
+    what the user gives as integers lies in -3..12, so that look-ups and comparisons meet."""
     rng = np.random.default_rng(seed)
-    found: dict[str, Ints] = {}
+    found: dict[str, Array] = {}
     for port in network.ports:
         if port.direction == "input":
             tensor = network.tensor(port.tensor)
-            low, high = LIMITS[tensor.dtype]
-            values = rng.choice(np.array([low, high]), (samples, *tensor.shape))
+            shape = (samples, *tensor.shape)
+            if tensor.dtype == "f32":
+                found[port.tensor] = rng.normal(0, 1.5, shape).astype(np.float32)
+                continue
+            low, high = LIMITS[tensor.dtype] if port.real else (-3, 12)
+            if port.dtype == "bool":
+                low, high = 0, 1
+            values = rng.choice(np.array([low, high]), shape)
             values[0] = rng.integers(low, high + 1, tensor.shape)
             found[port.tensor] = values.astype(np.int64)
     return found
 
 
 def differences(made: Artefacts, seed: int) -> list[str]:
-    """What verifier and engines object to; empty where all agree bit for bit."""
+    """What verifiers and engines object to; empty where all agree bit for bit."""
     network, constants, program = made.network, made.lowered.constants, made.built.program
     data = binary.encode(program)
-    found = [f"verify: {error.message} at {error.place}" for error in verify_program(data).errors]
-    if found:
-        return found
+    errors = [*verify_network(network, constants), *verify_program(data).errors]
+    if errors:
+        return [f"verify: {error.message} at {error.place}" for error in errors]
+    found: list[str] = []
     inputs = stored_inputs(network, seed)
-    runner = Runner(binary.decode(data), made.built.constants)
-    ran = runner.run({name: to_bytes(values) for name, values in inputs.items()})
-    golden: list[Mapping[str, npt.NDArray[np.generic]]] = []
+    runner = Runner(binary.decode(data), made.built.constants, made.host.functions)
+    ran = runner.run({name: to_bytes(values, network.tensor(name)) for name, values in inputs.items()})
+    golden: list[Mapping[str, Array]] = []
     if network.kernels:
-        types = {"u8": np.uint8, "s8": np.int8}
-        typed = {name: values.astype(types[network.tensor(name).dtype]) for name, values in inputs.items()}
+        typed = {name: values.astype(NUMPY[network.tensor(name).dtype]) for name, values in inputs.items()}
         proto = golden_model(network, constants)
-        golden = [run_golden(proto, typed, optimise=optimise) for optimise in (True, False)]
+        golden = [run_golden(proto, typed, optimise=optimise) for optimise in optimisations(network)]
     clipped = conversions = 0
     for sample in range(len(next(iter(inputs.values())))):
         one = {name: values[sample] for name, values in inputs.items()}
-        stepped = runner.step({name: to_bytes(values[None]) for name, values in one.items()})
-        wanted = evaluate(network, constants, one)
+        stepped = runner.step({n: to_bytes(values[None], network.tensor(n)) for n, values in one.items()})
+        wanted = evaluate(network, constants, one, made.host.run)
         clipped, conversions = clipped + stepped.clipped, conversions + stepped.conversions
         if (stepped.conversions, stepped.clipped) != (wanted.conversions, wanted.clipped):
             found.append(f"sample {sample}: step and reference count conversions differently")
         for name, data_ in ran.outputs.items():
             got = from_bytes(data_[sample : sample + 1], network.tensor(name))[0]
-            witnesses = {
+            witnesses: dict[str, Array] = {
                 "reference": wanted.values[name],
                 "step": from_bytes(stepped.outputs[name], network.tensor(name))[0],
             }
-            witnesses |= {f"golden {i}": values[name][sample].astype(np.int64) for i, values in enumerate(golden)}
+            witnesses |= {f"golden {i}": values[name][sample] for i, values in enumerate(golden)}
             for who, values in witnesses.items():
-                if not np.array_equal(got, values):
+                if not same_bits(got, values):
                     found.append(f"sample {sample}, {name}: run and {who} differ")
     if (ran.conversions, ran.clipped) != (conversions, clipped):
         found.append("run and step count conversions differently")
     return found
 
 
-def teacher_forced_worst(model: Model, lowered: Lowered, seed: int) -> int:
-    """Largest difference of any kernel, fed ONNX Runtime's integers, from ONNX Runtime's integers."""
-    network = lowered.network
+def optimisations(network: Network) -> tuple[bool, ...]:
+    """How `golden.onnx` is run: float subgraphs of the host only as they are, as their bits depend on fusions."""
+    return (False,) if any(kernel.kind == "Host" for kernel in network.kernels) else (True, False)
+
+
+def same_bits(one: Array, other: Array) -> bool:
+    if one.dtype.kind == "f":
+        return np.array_equal(one.view(np.int32), np.ascontiguousarray(other, np.float32).view(np.int32))
+    return np.array_equal(one, other.astype(np.int64))
+
+
+def real_inputs(model: Model, seed: int) -> dict[str, Array]:
+    """What a user would give: normal floats, small integers, masks."""
     rng = np.random.default_rng(seed)
-    feeds = {
-        value.name: rng.normal(0, 1.5, [d.dim_value for d in value.type.tensor_type.shape.dim]).astype(np.float32)
-        for value in model.inputs
-    }
+    found: dict[str, Array] = {}
+    for value in model.inputs:
+        shape = [d.dim_value for d in value.type.tensor_type.shape.dim]
+        dtype = helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
+        numbers = (
+            rng.normal(0, 1.5, shape) if dtype.kind == "f" else rng.integers(0, 2 if dtype.kind == "b" else 7, shape)
+        )
+        found[value.name] = numbers.astype(dtype)
+    return found
+
+
+def teacher_forced_worst(model: Model, made: Artefacts, seed: int) -> int:
+    """Largest difference of any kernel, fed ONNX Runtime's integers, from ONNX Runtime's integers; host kernels, which
+    ONNX Runtime runs, must be equal in every bit."""
+    network, constants = made.network, made.lowered.constants
     names = [tensor.onnx for tensor in network.tensors if tensor.onnx]  # a copy that lowering made has no name
-    seen = Session(expose(model.proto, names), optimise=False).run(feeds, names)
-    values: dict[str, Ints] = {}
+    seen = Session(expose(model.proto, names), optimise=False).run(real_inputs(model, seed), names)
+    values: dict[str, Array] = dict(constant_tensors(network, constants))
     for tensor in network.tensors:
-        if not tensor.onnx:
-            continue
-        flat = np.zeros(tensor.size_bytes, np.int64)
-        flat[tensor.view.evaluate().reshape(-1)] = seen[tensor.onnx].astype(np.int64).reshape(-1)
-        values[tensor.name] = flat.reshape(tensor.shape)
+        if tensor.onnx:
+            values[tensor.name] = stored_values(tensor, seen[tensor.onnx])
     worst = 0
     for kernel in network.kernels:
         fed = {name: values[name] for name in inputs_of(kernel)}
-        got = evaluate_kernel(kernel, network, fed, lowered.constants)[0]
-        values.setdefault(kernel.y, got)
-        worst = max(worst, int(np.abs(got - values[kernel.y]).max()))
+        got = evaluate_kernel(kernel, network, fed, constants, made.host.run)[0]
+        for name in outputs_of(kernel):
+            values.setdefault(name, got[name])
+            if kernel.kind == "Host" or values[name].dtype.kind == "f":
+                worst = max(worst, 0 if same_bits(values[name], got[name]) else 1 << 20)
+            else:
+                worst = max(worst, int(np.abs(got[name].astype(np.int64) - values[name].astype(np.int64)).max()))
     return worst
+
+
+def stored_values(tensor: Tensor, values: Array) -> Array:
+    """Values of an ONNX tensor where the stored one has them."""
+    flat = np.zeros(int(np.prod(tensor.shape)), np.float32 if tensor.dtype == "f32" else np.int64)
+    flat[tensor.view.evaluate().reshape(-1)] = values.reshape(-1).astype(flat.dtype)
+    return flat.reshape(tensor.shape)

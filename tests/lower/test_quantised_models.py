@@ -108,4 +108,4 @@ def test_a_foreign_qdq_model_is_exact(
     made = build(model, target, overrides)
     assert not differences(made, 1)
     if all(kernel.math.lossless for kernel in made.network.kernels if kernel.kind == "MatMul"):
-        assert max(teacher_forced_worst(model, made.lowered, seed) for seed in range(4)) <= 1
+        assert max(teacher_forced_worst(model, made, seed) for seed in range(4)) <= 1

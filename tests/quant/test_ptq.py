@@ -212,11 +212,13 @@ def test_a_quantised_model_is_not_quantised_again() -> None:
 
 
 def test_all_wrong_options_are_named() -> None:
+    wrong = {"weight_bits": 1, "activation_bits": 9, "granularity": "row", "method": "guess", "percentile": 50.0}
+    wrong |= {"residual_bits": 12, "residual_threshold_db": 1e6, "unary_bits": 4}
     with pytest.raises(Refusal) as refusal:
-        quantised(
-            conv_relu_pool(), weight_bits=1, activation_bits=9, granularity="row", method="guess", percentile=50.0
-        )
-    assert [d.code for d in refusal.value.diagnostics] == ["BL0101"] * 5
+        quantised(conv_relu_pool(), **wrong)
+    assert [d.code for d in refusal.value.diagnostics] == ["BL0101"] * 8
+    said = " ".join(d.message for d in refusal.value.diagnostics)
+    assert all(f"{option} is {wrong[option]!r}" in said for option in ("residual_bits", "unary_bits", "percentile"))
 
 
 def test_samples_that_do_not_fit() -> None:

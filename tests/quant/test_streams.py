@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from bitline.core.diagnostics import Refusal
-from bitline.quant.calibration import Samples, batches, checked, load_data, sample_count
+from bitline.data.load import load_data
+from bitline.quant.calibration import Samples, batches, checked, sample_count
 from bitline.quant.ptq import quantize
 from bitline.quant.score import score
 from tests.graph.build import as_model, parsed
@@ -44,10 +45,25 @@ def test_first_axes_that_are_no_batch() -> None:
 
 def test_different_numbers_of_samples_are_refused() -> None:
     feeds = dict(load_data("random:4", STREAM).feeds)
-    feeds["state"] = feeds["state"][:6]
+    feeds["state"] = feeds["state"][:3]
     with pytest.raises(Refusal) as refusal:
         checked(feeds, STREAM)
     assert "frame 4, state 3, ids 4, gain 4" in refusal.value.diagnostics[0].message
+
+
+def test_an_input_without_elements_takes_its_samples_on_a_new_axis() -> None:
+    model = as_model(parsed("float[0,3] x, float[2] z) => (float y, float[2] u", "y = Relu(x) u = Exp(z)"))
+    feeds = {"x": np.zeros((4, 0, 3), np.float32), "z": np.ones((4, 2), np.float32)}
+    assert quantize(model, feeds).sqnr_db > 40
+    with pytest.raises(Refusal) as refusal:
+        checked(feeds | {"x": np.zeros((0, 3), np.float32)}, model)
+    assert refusal.value.diagnostics[0].code == "BL0105"
+
+
+def test_text_is_not_asked_whether_it_is_finite() -> None:
+    model = as_model(parsed("string[2] t) => (bool[2] e", "e = Equal(t, t)", opset=19))
+    feeds = {"t": np.array([["a", "b"]] * 3, object)}
+    assert sample_count(checked(feeds, model), model) == 3
 
 
 def test_a_model_with_state_is_quantised() -> None:

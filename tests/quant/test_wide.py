@@ -12,7 +12,7 @@ from bitline.graph.passes.name_nodes import name_nodes
 from bitline.quant.options import QuantOptions
 from bitline.quant.ptq import QuantResult, quantize
 from bitline.quant.steps import plan_steps
-from bitline.quant.wide import cell_state, narrow_reads, residual_path, wide_softmax
+from bitline.quant.wide import cell_state, narrow_reads, residual_path, root_sums, wide_softmax
 from tests.graph.build import as_model, constants, lines, parsed
 
 RNG = np.random.default_rng(0)
@@ -45,13 +45,13 @@ def transformer(body: str) -> Model:
 def test_the_path_of_a_post_norm_transformer() -> None:
     plan = plan_steps(transformer(POST))
     assert residual_path(plan) == {"a", "b", "c", "x", "d", "e", "n"}
-    assert narrow_reads(plan, residual_path(plan)) == {("MatMul_a", "x"), ("Gemm_d", "n")}
+    assert narrow_reads(plan, residual_path(plan), 8) == {("MatMul_a", "x"), ("Gemm_d", "n")}
 
 
 def test_the_path_of_a_pre_norm_transformer() -> None:
     plan = plan_steps(transformer(PRE))
     assert residual_path(plan) == {"x", "a", "b", "c", "r", "e"}
-    assert narrow_reads(plan, residual_path(plan)) == frozenset()
+    assert narrow_reads(plan, residual_path(plan), 8) == frozenset()
 
 
 def test_no_norm_no_path() -> None:
@@ -155,7 +155,7 @@ def test_a_long_softmax_keeps_its_mass() -> None:
     model = named("float[2,4] q, float[4,1024] k, float[1024,3] v) => (float[2,3] y", body)
     plan = plan_steps(model)
     assert wide_softmax(Wiring(model.proto.graph), plan) == {"p"}
-    assert narrow_reads(plan, {"p"}) == frozenset(), "the product takes the 16 bits as they are"
+    assert narrow_reads(plan, {"p"}, 8) == frozenset(), "the product takes the 16 bits as they are"
     feeds = {name: RNG.uniform(0, 0.1, (2, *shape)).astype(np.float32) for name, shape in
              (("q", (2, 4)), ("k", (4, 1024)), ("v", (1024, 3)))}  # fmt: skip
     result = quantize(model, feeds)
@@ -195,7 +195,8 @@ def test_the_state_of_an_lstm() -> None:
     plan = plan_steps(model)
     wide = cell_state(plan)
     assert wide == {"c", "d", "kept", "fresh", "y", "s", "a", "b"}
-    assert narrow_reads(plan, wide) == {("Sigmoid_u", "t"), ("Tanh_tanh", "g"), ("Tanh_e", "d")}
+    assert narrow_reads(plan, wide, 8) == {("Sigmoid_u", "t"), ("Tanh_tanh", "g"), ("Tanh_e", "d")}
+    assert narrow_reads(plan, wide, 16) == frozenset()
 
 
 def test_the_state_of_a_gru() -> None:
@@ -203,7 +204,7 @@ def test_the_state_of_a_gru() -> None:
     plan = plan_steps(named("float[1,3] x, float[1,4] h) => (float[1,4] y", GRU, values))
     wide = cell_state(plan)
     assert wide == {"y", "k", "e", "h", "s", "a", "b"}
-    assert narrow_reads(plan, wide) == {("Gemm_b", "h"), ("Sigmoid_z", "t"), ("Tanh_n", "g")}
+    assert narrow_reads(plan, wide, 8) == {("Gemm_b", "h"), ("Sigmoid_z", "t"), ("Tanh_n", "g")}
     one_minus = GRU[: GRU.index("e =")] + "r = Sub(one, z) k = Mul(r, n) e = Mul(z, h) y = Add(k, e)"
     values["one"] = np.array(1, np.float32)
     plan = plan_steps(named("float[1,3] x, float[1,4] h) => (float[1,4] y", one_minus, values))
@@ -238,6 +239,31 @@ def test_a_carried_cell_stays_close_over_many_frames() -> None:
     assert any("tensors of recurrent cells in 16 bits" in step for step in result.steps)
     got = stream(Session(result.model.proto, optimise=False))
     assert 10 * np.log10((wanted**2).sum() / ((wanted - got) ** 2).sum()) > 18
+
+
+MAGNITUDE = "a, b = Split<axis = 0>(x, cut) c = Pow(a, two) d = Mul(b, b) e = Add(c, d) y = Sqrt(e)"
+
+
+def test_sums_of_squares() -> None:
+    values = {"cut": np.array([2, 2], np.int64), "two": np.array(2, np.float32)}
+    model = named("float[4,8] x) => (float[2,8] y", MAGNITUDE, values)
+    plan = plan_steps(model)
+    assert root_sums(plan) == {"c", "d", "e"}
+    assert narrow_reads(plan, root_sums(plan), 16) == frozenset()
+    spread = np.exp(RNG.uniform(-5, 0, (32, 4, 8))).astype(np.float32)
+    figures = {bits: quantize(model, {"x": spread}, QuantOptions(unary_bits=bits)) for bits in (8, 16)}
+    quiet = np.full((4, 8), 0.03, np.float32)
+    wanted = 0.03 * np.sqrt(2)
+    got = {bits: Session(made.model.proto, optimise=False).run({"x": quiet})["y"] for bits, made in figures.items()}
+    assert np.abs(got[8] - wanted).max() > 0.5 * wanted, "8 bits take what is quiet for silence"
+    assert np.abs(got[16] - wanted).max() < 0.2 * wanted
+    assert "3 sums of squares below a Sqrt in 16 bits" in figures[16].steps
+    assert dtypes(figures[16]) == dict.fromkeys("cde", "int16") | dict.fromkeys(("x", "a", "b", "y_f"), "uint8")
+
+
+def test_a_product_of_two_is_no_square() -> None:
+    plan = plan_steps(named("float[4] x, float[4] z) => (float[4] y", "a = Mul(x, z) b = Abs(a) y = Sqrt(b)"))
+    assert root_sums(plan) == frozenset()
 
 
 def test_a_model_that_cannot_be_raised_stays_in_eight_bits(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from bitline.ir.index_map import IndexMap, identity
-from bitline.ir.kernels import Add, ArrayMath, Kernel, MatMul, Matrix, Network, Pool, Requantise, Scale, Tensor
+from bitline.ir.kernels import (
+    ArrayMath,
+    Elementwise,
+    Kernel,
+    MatMul,
+    Matrix,
+    Network,
+    Pool,
+    Read,
+    Requantise,
+    Scale,
+    Tensor,
+)
 from bitline.ir.program import UNITS
 from bitline.ir.residency import ArrayRegion, Block, BlockResidency
 from bitline.ir.trace import KernelCost, Span, Trace
@@ -42,7 +54,17 @@ def network(first_node: str = "/conv1/Conv") -> Network:
     kernels: tuple[Kernel, ...] = (
         matmul("conv1", first_node, "x", "a", Matrix(name="w1", groups=1, rows=32, cols=16), 10),
         matmul("conv2", "/conv2/Conv", "a", "b", Matrix(name="w2", groups=1, rows=128, cols=64), 5),
-        Add(name="add", nodes=("/Add",), a="a", b="b", y="c", mantissa_a=1, mantissa_b=1, shift=1, low=0, high=255),
+        Elementwise(
+            name="add",
+            nodes=("/Add",),
+            op="sum",
+            reads=tuple(Read(x=x, map=identity((4, 1, 8)), mantissa=1) for x in "ab"),
+            y="c",
+            write=identity((4, 1, 8)),
+            low=0,
+            high=255,
+            shift=1,
+        ),
         Pool(
             name="mean",
             nodes=("/GlobalAveragePool",),

@@ -21,7 +21,7 @@ def test_one_row_per_kernel_in_order(rows: tuple[LayerRow, ...]) -> None:
     assert [(row.kernel, row.name, row.kind) for row in rows] == [
         (0, "conv1", "MatMul"),
         (1, "conv2", "MatMul"),
-        (2, "add", "Add"),
+        (2, "add", "Elementwise"),
         (3, "mean", "Pool"),
     ]
     assert rows[0].nodes == ("/conv1/Conv", "/conv1/Conv/Relu")

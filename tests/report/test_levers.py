@@ -13,7 +13,7 @@ from bitline.target.schema import KEYS
 from tests.report import synthetic
 from tests.report.test_explain import explained
 
-UNITS = ("write", "mvm", "dma_in", "dma_out", "vector")
+UNITS = ("write", "mvm", "dma_in", "dma_out", "vector", "host")
 
 
 def bound(unit: str, share: float, number: int = 1) -> tuple[Change, ...]:

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from bitline.ir.program import UNITS
 from bitline.report.html import render
 from bitline.report.html.colours import layer_colour
 from bitline.report.html.columns import COLUMNS, decimals_for, grouped
@@ -220,7 +221,7 @@ def test_five_thousand_blocks_stay_below_three_megabytes(large: tuple[str, Page]
     assert len(text.encode()) < 3_000_000
     assert sorted(int(str(g["data-b"])) for g in page.with_attribute("data-b")) == list(range(5000))
     assert len(page.data()["blocks"]) == 5000
-    assert len(page.with_attribute("data-s")) == len(page.data()["spans"]) == 100 * 16 * 5
+    assert len(page.with_attribute("data-s")) == len(page.data()["spans"]) == 100 * 16 * len(UNITS)
     assert sum(tag == "figure" for tag, _ in page.tags) == 64
     assert len(page.with_attribute("data-k")) == 100
 
@@ -229,7 +230,7 @@ def test_a_vast_timeline_shows_whole_cores_and_says_what_is_missing() -> None:
     network, blocks, trace, chip = synthetic.large(layers=100, cores=32, arrays=2)
     bars = timeline(trace)
     assert len(bars.spans) <= MOST_SPANS
-    assert bars.undrawn_cores == 32 - len(bars.spans) // 500 > 0
+    assert bars.undrawn_cores == 32 - len(bars.spans) // (100 * len(UNITS)) > 0
     text = render(facts=synthetic.facts(), network=network, blocks=blocks, trace=trace, chip=chip)
     assert f"{bars.undrawn_cores} more cores are in trace.json" in text
 

@@ -6,7 +6,18 @@ import numpy as np
 
 from bitline.ir import index_map
 from bitline.ir.index_map import IndexMap, Window, identity
-from bitline.ir.kernels import Add, ArrayMath, Kernel, MatMul, Matrix, Network, Port, Requantise, Table, Tensor
+from bitline.ir.kernels import (
+    ArrayMath,
+    Elementwise,
+    Kernel,
+    MatMul,
+    Matrix,
+    Network,
+    Port,
+    Read,
+    Requantise,
+    Tensor,
+)
 
 
 def math_of(group_rows: int, bundle: int) -> ArrayMath:
@@ -57,8 +68,20 @@ def tensor(name: str, size: int) -> Tensor:
     )
 
 
-def sum_of(name: str, a: str, b: str, y: str) -> Add:
-    return Add(name=name, nodes=(name,), a=a, b=b, y=y, mantissa_a=1, mantissa_b=1, shift=1, low=0, high=255)
+def elementwise(name: str, xs: tuple[str, ...], y: Tensor) -> Elementwise:
+    """A table of one tensor or the mean of several; only names and sizes count."""
+    return Elementwise(
+        name=name,
+        nodes=(name,),
+        op="table" if len(xs) == 1 else "sum",
+        reads=tuple(Read(x=x, map=y.view, mantissa=1) for x in xs),
+        y=y.name,
+        write=y.view,
+        low=0,
+        high=255,
+        shift=1,
+        table="t" if len(xs) == 1 else "",
+    )
 
 
 def random_chain(seed: int, kernels: int) -> Network:
@@ -69,10 +92,7 @@ def random_chain(seed: int, kernels: int) -> Network:
     for i in range(kernels):
         a, b = (str(rng.choice([t.name for t in tensors])) for _ in range(2))
         y = tensor(f"t{i + 1}", int(rng.integers(1, 300)))
-        if rng.random() < 0.5:
-            found.append(Table(name=f"k{i}", nodes=(f"k{i}",), x=a, y=y.name, table="t"))
-        else:
-            found.append(sum_of(f"k{i}", a, b, y.name))
+        found.append(elementwise(f"k{i}", (a,) if rng.random() < 0.5 else (a, b), y))
         tensors.append(y)
 
     def port(of: Tensor, direction: str) -> Port:

@@ -177,6 +177,7 @@ def conv_layer(seed: int = 0) -> Layer:
             dst=at(OUTPUT, 0, (0, ROW), run((0, ROW)), 0, 2 * ROW),
             a=at(SUMS, 0, (0, PSUM), run((0, PSUM)), 0, 2 * PSUM),
             b=None,
+            c=None,
             parameters=at(CONST, 0, (64 * 12,), run((0, 64 * 12))),
         ),
         Post(token=SUM_FREE),
@@ -234,6 +235,7 @@ def conv_layer(seed: int = 0) -> Layer:
             MathOp(group_rows=64, slices=4, cell_bits=2, weight_offset=128, input_bits=8, input_offset=0, adc_bits=8),
         ),
         posts=(PostOp(op="requantise", types=("s32",), y="u8", zero_y=zero_y, low=0, high=255),),
+        calls=(),
         ports=(
             ProgramPort(name="x", direction="input", tensor="x", space=DRAM, address=0, bytes=out_base),
             ProgramPort(
@@ -243,7 +245,8 @@ def conv_layer(seed: int = 0) -> Layer:
         setup=(),
         main=tuple(
             Queue(unit=unit, code=tuple(code), kernels=(0,) * len(code))
-            for unit, code in zip(UNITS, (dma_in, write, mvm, vector, dma_out), strict=True)
+            for unit, code in zip(UNITS, (dma_in, write, mvm, vector, dma_out, []), strict=True)
+            if code
         ),
     )
     constants = {"weights": blocks.tobytes(), "const": stored.tobytes()}

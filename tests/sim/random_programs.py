@@ -6,18 +6,21 @@ copies that overlap, arrays chosen by stride. Nothing here is a sensible program
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from bitline.ir.kernels import BYTES as BYTES_OF
 from bitline.ir.program import (
     UNITS,
     Address,
+    Call,
     Cores,
     Dma,
     End,
     Fill,
+    HostCall,
     Instruction,
     Loop,
     MathOp,
@@ -31,6 +34,7 @@ from bitline.ir.program import (
     Runs,
     Send,
     Space,
+    Take,
     Token,
     Unit,
     Vector,
@@ -81,8 +85,26 @@ POSTS = (
     PostOp(op="matmul", types=("u8", "s8"), y="s16", zeros=(7, -2), mantissas=(1 << 10,), shift=6, low=-32768,
            high=32767, inner=3),
     PostOp(op="norm", types=("s8",), y="s16", bias=77, shift=40, low=-32768, high=32767, inner=2),
+    PostOp(op="length", types=("s8", "u8"), y="u8", zeros=(-3, 7), mantissas=(9 << 20, 3 << 21), spreads=(1, 1), zero_y=1,
+           shift=12, low=0, high=255),
     PostOp(op="curve", types=("s16",), y="s16", zeros=(0,), mantissas=(0,), spreads=(1,), low=-32768, high=32767),
 )  # fmt: skip
+CALLS = (
+    Call(name="reverse", takes=(5, 3), gives=(8,), macs=0),
+    Call(name="sums", takes=(6,), gives=(2, 2), macs=12),
+)
+
+
+def reverse(data: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    return data[::-1].copy()
+
+
+def sums(data: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    return np.cumsum(data.astype(np.int64)).astype(np.uint8)[2:]
+
+
+HOST = (reverse, sums)
+"""What the host does in each call: cheap, and every byte counts."""
 
 
 @dataclass
@@ -158,11 +180,29 @@ class Drawn:
                 )  # fmt: skip
             case "vector":
                 return self.vector(local, other)
+            case "host":
+                call = self.draw(0, len(CALLS) - 1)
+                takes, gives = sum(CALLS[call].takes), sum(CALLS[call].gives)
+                return HostCall(call=call, src=self.operand(other, takes), dst=self.operand(local, gives))
             case _:
+                if unit == "dma_out" and self.chance(0.35):
+                    return self.take(local)
                 if self.chance(0.25):
                     return Fill(dst=self.operand(local, self.draw(1, 12)), value=self.draw(0, 255))
                 size = self.draw(1, 12)
                 return Dma(src=self.operand(other, size), dst=self.operand(local, size))
+
+    def take(self, local: int) -> Instruction:
+        """Row numbers are whatever the memory holds; a Fill just before often makes them small or negative."""
+        rows, size, count = self.draw(1, 5), self.draw(1, 4), self.draw(1, 3)
+        base = self.draw(0, SPACES[CONST].bytes - rows * size)
+        src = self.operand(local, 4 * count, unit=4)
+        if self.chance(0.6):
+            self.code.append(Fill(dst=src, value=int(self.rng.choice((0, 0, 255)))))
+            first = replace(src, runs=self.table_of(((0, 1),)))
+            self.code.append(Fill(dst=first, value=self.draw(0, 6)))
+        dst = self.operand(local, count * size)
+        return Take(space=CONST, base=base, rows=rows, row_bytes=size, src=src, dst=dst)
 
     def vector(self, local: int, other: int) -> Instruction:
         post = self.draw(0, len(POSTS) - 1)
@@ -258,6 +298,7 @@ def random_program(seed: int) -> tuple[Program, dict[str, bytes]]:
         runs=tuple(drawn.runs),
         maths=MATHS,
         posts=POSTS,
+        calls=CALLS,
         ports=(),
         setup=(),
         main=tuple(Queue(unit=u, code=tuple(parts[u]), kernels=(0,) * len(parts[u])) for u in UNITS),

@@ -11,14 +11,14 @@ from bitline.ir.program import PostOp, Program
 from bitline.numerics import vector
 from bitline.sim import execute, step
 from bitline.sim.machine import Machine, power_up
-from tests.sim.random_programs import random_program
+from tests.sim.random_programs import HOST, random_program
 
 SEEDS_PER_CASE = 20
 
 
 def started(program: Program, constants: dict[str, bytes], seed: int) -> Machine:
     """A machine with random memories and arrays, so that every byte read matters."""
-    machine = power_up(program, constants, 1)
+    machine = power_up(program, constants, 1, HOST)
     rng = np.random.default_rng(seed)
     for memory, space in zip(machine.memories, program.spaces, strict=True):
         if not space.constant:

@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 
 from bitline.ir.program import (
     Address,
+    Call,
     Cores,
     Dma,
     End,
     Fill,
+    HostCall,
     Instruction,
     Loop,
     MathOp,
@@ -26,6 +28,7 @@ from bitline.ir.program import (
     Runs,
     Send,
     Space,
+    Take,
     Vector,
     Wait,
     WriteWeights,
@@ -36,11 +39,18 @@ from bitline.target.load import load_target
 from bitline.target.schema import Chip
 
 RERAM, SRAM = load_target("reram-tile"), load_target("sram-dcim")
-SPACES = ("dram", "shared", "weights", "const", "input", "psum", "output")
+SPACES = ("dram", "shared", "weights", "const", "tables", "input", "psum", "output")
 ZERO = Address(base=0)
+TABLE = PostOp(op="table", types=("u8",), y="u8")
 
 
-def program(chip: Chip, runs: tuple[Runs, ...], op: str = "add", spaces: tuple[str, ...] = SPACES) -> Program:
+def program(
+    chip: Chip,
+    runs: tuple[Runs, ...],
+    post: PostOp = TABLE,
+    call: Call | None = None,
+    spaces: tuple[str, ...] = SPACES,
+) -> Program:
     """A program of no instructions with the memories of the machine, one `MathOp` of the chip and one `PostOp`."""
     math = array_math(chip, rows=1, cols=1, groups=1, signed_input=False)
     return Program(
@@ -66,7 +76,8 @@ def program(chip: Chip, runs: tuple[Runs, ...], op: str = "add", spaces: tuple[s
                 adc_bits=math.adc_bits,
             ),
         ),
-        posts=(PostOp(op=op, signed_in=True, signed_out=True),),  # pyright: ignore[reportArgumentType]
+        posts=(post,),
+        calls=(call,) if call else (),
         ports=(),
         setup=(),
         main=(),
@@ -184,28 +195,80 @@ def test_fill_has_no_set_up() -> None:
     assert instruction_cost(RERAM, made, Fill(dst=at("shared"), value=0)).port_space == SPACES.index("shared")
 
 
-def vector(op: str, a: int, dst: int, parameters: int | None = None) -> Cost:
-    made = program(RERAM, (((0, a),), ((0, dst),), ((0, parameters or 0),)), op)
-    constants = at("const", 2) if parameters else None
-    instruction = Vector(post=0, dst=at("output", 1), a=at("psum"), b=None, parameters=constants)
+def vector(post: PostOp, sizes: tuple[int, ...], parameters: int = 0) -> Cost:
+    """`sizes`: bytes of the result and of every operand."""
+    made = program(RERAM, (*(((0, size),) for size in sizes), ((0, parameters),)), post)
+    a, b, c = (*(at("input", i) for i in range(1, len(sizes))), None, None)[:3]
+    assert a is not None
+    constants = at("const", len(sizes)) if parameters else None
+    instruction = Vector(post=0, dst=at("output"), a=a, b=b, c=c, parameters=constants)
     return instruction_cost(RERAM, made, instruction)
 
 
 @pytest.mark.parametrize(
-    ("op", "a", "dst", "elements"),
-    [("requantise", 256, 64, 64), ("add", 64, 64, 64), ("max", 9 * 16, 16, 144), ("table", 32, 32, 32)],
+    ("post", "sizes", "elements"),
+    [
+        (PostOp(op="requantise", types=("s32",), y="s8"), (64, 256), 64),
+        (PostOp(op="sum", types=("s8", "s8"), y="s8"), (64, 64, 64), 64),
+        (PostOp(op="sum", types=("s16", "s8"), y="s16"), (128, 128, 8), 64),
+        (PostOp(op="select", types=("u8", "s8", "s32"), y="s16"), (128, 64, 1, 256), 64),
+        (PostOp(op="max", types=("s8",), y="s8"), (16, 9 * 16), 144),
+        (PostOp(op="norm", types=("s16",), y="s8", inner=32), (32, 64), 32),
+        (TABLE, (32, 32), 32),
+    ],
+    ids=["requantise", "sum", "spread", "select", "max", "norm", "table"],
 )
-def test_vector_counts_elements(op: str, a: int, dst: int, elements: int) -> None:
-    cost = vector(op, a, dst)
+def test_vector_counts_elements_whatever_their_width(post: PostOp, sizes: tuple[int, ...], elements: int) -> None:
+    cost = vector(post, sizes)
     assert cost.duration_ps == 4000 + elements * 1000 / 16
-    assert cost.energy_fj == pytest.approx(elements * 1707 + (a + dst) * 285, abs=1)
+    assert cost.energy_fj == pytest.approx(elements * 1707 + sum(sizes) * 285, abs=1)
+
+
+def test_a_product_of_two_activations_counts_its_multiplications() -> None:
+    post = PostOp(op="matmul", types=("s8", "s8"), y="s8", inner=40)
+    cost = vector(post, (6 * 5, 6 * 40, 5 * 40))
+    assert cost.duration_ps == 4000 + 6 * 5 * 40 * 1000 / 16
+    assert cost.energy_fj == pytest.approx(6 * 5 * 40 * 1707 + (30 + 240 + 200) * 285, abs=1)
 
 
 def test_vector_parameters_cost_energy_and_no_port() -> None:
-    plain, with_table = vector("table", 32, 32), vector("table", 32, 32, parameters=256)
+    plain, with_table = vector(TABLE, (32, 32)), vector(TABLE, (32, 32), parameters=256)
     assert with_table.duration_ps == plain.duration_ps
     assert with_table.port_space is None
     assert with_table.energy_fj - plain.energy_fj == 256 * 285
+
+
+def take(rows: int, row_bytes: int) -> Cost:
+    made = program(RERAM, (((0, 4 * rows),), ((0, rows * row_bytes),)))
+    table = SPACES.index("tables")
+    instruction = Take(space=table, base=0, rows=99, row_bytes=row_bytes, src=at("shared"), dst=at("shared", 1))
+    return instruction_cost(RERAM, made, instruction)
+
+
+def test_taking_rows_is_a_dma_of_as_many_pieces_outside_the_chip() -> None:
+    pieces: Runs = tuple((2 * 64 * i, 64) for i in range(8))
+    copied = dma(RERAM, "tables", "shared", pieces, ((0, 8 * 64),))
+    taken = take(8, 64)
+    assert (taken.duration_ps, taken.port_ps, taken.port_space) == (copied.duration_ps, copied.port_ps, 0)
+    numbers = round(RERAM.memory.shared_energy_pj_per_byte.value * 8 * 4 * 1000)
+    assert taken.energy_fj == pytest.approx(copied.energy_fj + numbers, abs=1)
+    assert take(8, 1).duration_ps > take(1, 8).duration_ps, "rows apart cost more than one"
+
+
+def host(macs: int, takes: int, gives: int) -> Cost:
+    call = Call(name="topk", takes=(takes,), gives=(gives,), macs=macs)
+    made = program(RERAM, (((0, takes),), ((0, gives),)), call=call)
+    return instruction_cost(RERAM, made, HostCall(call=0, src=at("dram"), dst=at("dram", 1)))
+
+
+def test_a_host_call_is_a_roofline() -> None:
+    idle, moving, computing = host(0, 1, 1), host(0, 60_000, 40_000), host(10**7, 60_000, 40_000)
+    assert idle.duration_ps == 10_000_200
+    assert moving.duration_ps == 10_000_000 + 100_000 * 1000 // 10
+    assert computing.duration_ps == 10_000_000 + 10**7 * 1000 // 16
+    assert host(16 * 10_000, 60_000, 40_000).duration_ps == moving.duration_ps, "as long to compute as to move"
+    assert computing.energy_fj - moving.energy_fj == 10**7 * 300_000
+    assert moving.port_space == SPACES.index("dram")
 
 
 def test_control_costs_its_issue_and_no_energy() -> None:

@@ -78,11 +78,16 @@ def command(
 ) -> None:
     from bitline import api
     from bitline.cli.run_text import as_text, bad_files_text, figures
+    from bitline.inference.classes import scoring
     from bitline.inference.results import bad_files_json, samples_json
 
     place = Output(output, annotate)
     place.check()
     opened = api.open_package(package)
+    scores = None if postprocess else scoring(opened.model)
+    if annotate and not postprocess and (scores is None or top == 0):
+        help = "name a hook with --postprocess" if scores is None else "leave --top 0 out"
+        raise refuse("BL0101", "--annotate has nothing to draw: no classes are asked for or known", help=help)
     with place.opened(), progress_on_terminal(json=json) as progress:
         results: list[FileResult[RunResult]] = []
         coming = opened.run_files(
@@ -105,6 +110,8 @@ def command(
         if not good:
             raise nothing_ran(results)
         values = figures(good) | {"files": len(results), "bad_files": bad_files_json(results)}
+        if scores is not None:
+            values["scores"] = str(scores)
         if interrupted:
             values["interrupted"] = True
         place.write(results, values)
@@ -112,7 +119,9 @@ def command(
         values["output"] = str(output)
     if json and top is not None:
         values["results"] = samples_json(good)
-    for remark in dict.fromkeys(result.remark or result.note for result in good):
+    if annotate and not place.drawn:
+        say("no image files among DATA: nothing to draw on", quiet=json)
+    for remark in dict.fromkeys(text for result in good for text in (result.remark, result.note)):
         say(remark, quiet=json or not remark)
     answer("run", values, json=json, text=as_text(values, good, quiet=output is not None))
     bad = any(result.errors for result in results)

@@ -23,6 +23,7 @@ class Output:
     def __init__(self, place: Path | None, annotate: bool) -> None:
         self.place, self.annotate = place, annotate
         self.folder: Path | None = None
+        self.drawn = 0
         self._names: set[str] = set()
 
     @property
@@ -63,6 +64,7 @@ class Output:
         pictures.mkdir(exist_ok=True)
         self._half.write_bytes(annotated(result.source.path, found))
         self._half.replace(pictures / self._free_name(result.source.path))
+        self.drawn += 1
 
     @property
     def _half(self) -> Path:

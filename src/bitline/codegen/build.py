@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from bitline.codegen.context import BARRIER, TOKENS, Context, Placed
-from bitline.codegen.emit import TABLES, Tables, emit_queues
+from bitline.codegen.context import ARRIVE, GO, TOKENS, Context, Placed
+from bitline.codegen.emit import TABLES, Group, Tables, emit_queues
 from bitline.codegen.matmul import PARAMETER_BYTES, setup_nest
-from bitline.codegen.nest import kernel_nest
+from bitline.codegen.nest import closing_nest, kernel_nest
+from bitline.codegen.units import TURN
 from bitline.ir.kernels import (
     NUMPY,
     BatchMatMul,
@@ -191,6 +193,19 @@ class _Builder:
         return found
 
 
+def _groups(network: Network, nests: Sequence[Nest]) -> list[Group]:
+    """Nests of kernels one after another, those of a repetition inside a loop."""
+    found: list[Group] = []
+    number = 0
+    while number < len(nests):
+        repeat = network.repeat_of(number)
+        last = repeat.last if repeat else number
+        inside = tuple((i, nests[i]) for i in range(number, last + 1))
+        found.append(Group(nests=inside, var=TURN, count=repeat.count) if repeat else Group(nests=inside))
+        number = last + 1
+    return found
+
+
 def host_calls(network: Network) -> tuple[Call, ...]:
     """What the program says of every subgraph for the host."""
     size = {tensor.name: tensor.size_bytes for tensor in network.tensors}
@@ -211,8 +226,9 @@ def build_program(network: Network, schedule: Schedule, constants: Constants, ma
     builder = _Builder(network, schedule, constants)
     contexts = builder.contexts()
     last = len(network.kernels) - 1
+    open_end = network.passes(last) > 1 if network.kernels else False
     nests = [
-        kernel_nest(kernel, context, cores=machine.cores, first=i == 0, last=i == last)
+        kernel_nest(kernel, context, cores=machine.cores, first=i == 0, last=i == last and not open_end)
         for i, (kernel, context) in enumerate(zip(network.kernels, contexts, strict=True))
     ]
     setup = [
@@ -243,9 +259,12 @@ def build_program(network: Network, schedule: Schedule, constants: Constants, ma
         local("psum", machine.psum_bytes),
         local("output", machine.output_bytes),
     )
-    tables = Tables(cores=machine.cores, spaces=spaces, tokens=TOKENS, channels=(BARRIER,))
-    main = emit_queues(list(enumerate(nests)), tables)
-    prologue = emit_queues(setup, tables)
+    tables = Tables(cores=machine.cores, spaces=spaces, tokens=TOKENS, channels=(ARRIVE, GO))
+    groups = _groups(network, nests)
+    if open_end:
+        groups.append(Group(nests=((last, closing_nest(machine.cores)),)))
+    main = emit_queues(groups, tables)
+    prologue = emit_queues([Group(nests=tuple(setup))], tables)
     homes = {home.tensor: home for home in schedule.tensors}
     program = Program(
         cores=machine.cores,
@@ -254,7 +273,7 @@ def build_program(network: Network, schedule: Schedule, constants: Constants, ma
         array_cols=machine.array_cols,
         spaces=spaces,
         tokens=TOKENS,
-        channels=(BARRIER,),
+        channels=(ARRIVE, GO),
         runs=tuple(tables.runs),
         maths=tuple(tables.maths),
         posts=tuple(tables.posts),

@@ -10,7 +10,8 @@ from bitline.ir.program import Runs, Token
 from bitline.ir.residency import TensorResidency
 from bitline.ir.schedule import KernelSchedule
 
-BARRIER = "barrier"
+ARRIVE, GO = "arrive", "go"
+"""Between kernels every core tells core 0 that it has finished, and core 0 tells every core to go on."""
 
 TOKENS = (
     Token(name="input_free", poster="mvm", waiter="dma_in"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
@@ -78,19 +79,37 @@ class Tables:
         return next(i for i, token in enumerate(self.tokens) if token.name == name)
 
 
-def emit_queues(nests: list[tuple[int, Nest]], tables: Tables) -> tuple[Queue, ...]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Nests of kernels, run `count` times by a loop over `var`."""
+
+    nests: tuple[tuple[int, Nest], ...]
+    var: str = ""
+    count: int = 1
+
+
+def emit_queues(groups: Sequence[Group], tables: Tables) -> tuple[Queue, ...]:
     """One queue per unit from (kernel, nest) pairs in order; units that do nothing get an empty queue."""
-    return tuple(_queue(unit, nests, tables) for unit in UNITS)
+    return tuple(_queue(unit, groups, tables) for unit in UNITS)
 
 
-def _queue(unit: Unit, nests: list[tuple[int, Nest]], tables: Tables) -> Queue:
+def _queue(unit: Unit, groups: Sequence[Group], tables: Tables) -> Queue:
     code: list[Instruction] = []
     kernels: list[int] = []
-    for kernel, nest in nests:
-        before = len(code)
-        for statement in nest:
-            _emit(unit, statement, ("core",), tables, code)
-        kernels += [kernel] * (len(code) - before)
+    for group in groups:
+        levels = ("core", group.var) if group.count > 1 else ("core",)
+        inner: list[Instruction] = []
+        owners: list[int] = []
+        for kernel, nest in group.nests:
+            before = len(inner)
+            for statement in nest:
+                _emit(unit, statement, levels, tables, inner)
+            owners += [kernel] * (len(inner) - before)
+        if inner and group.count > 1:
+            inner = [Loop(count=group.count), *inner, End()]
+            owners = [owners[0], *owners, owners[-1]]
+        code += inner
+        kernels += owners
     return Queue(unit=unit, code=tuple(code), kernels=tuple(kernels))
 
 

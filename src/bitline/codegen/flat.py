@@ -6,7 +6,7 @@ A unit is copied into the input buffer, operand after operand, computed by the v
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,8 @@ Flat = Elementwise | Softmax | Norm | BatchMatMul
 WORD = 8
 """Operands begin at multiples of this in the input buffer."""
 TABLE_ENTRIES = 256
+NOBODY = 1 << 40
+"""Owner of elements that no part writes in the first pass."""
 
 
 def in_order(write: IndexMap, *reads: IndexMap) -> list[Ints]:
@@ -254,24 +256,27 @@ def move_nest(kernel: Move, context: Context) -> list[Statement]:
     y = context.writes
     width = _width(y)
     size = int(np.prod(y.tensor.shape))
-    source, part_of = np.empty(size, np.int64), np.empty(size, np.int64)
+    source, part_of = np.zeros(size, np.int64), np.full(size, NOBODY, np.int64)
     for number, part in enumerate(kernel.parts):
         places = part.write.evaluate().reshape(-1)
         source[places], part_of[places] = part.read.evaluate().reshape(-1), number
     part_of = np.where(source < 0, -1 - part_of, part_of)  # padding of a part stands apart
+    part_of = np.where(part_of == -1 - NOBODY, NOBODY, part_of)
 
     def works(first: int, job: Job) -> list[Work]:
         found: list[Work] = []
         owners, taken = part_of[first : first + job.cols], source[first : first + job.cols]
-        for owner in np.unique(owners).tolist():
+        for owner in np.unique(owners[owners != NOBODY]).tolist():  # other passes fill the rest
             chosen = np.flatnonzero(owners == owner)
-            out = runs_of(chosen + first, width, y.home.address)
+            steps = kernel.parts[owner if owner >= 0 else -1 - owner]
+            out = replace(runs_of(chosen + first, width, y.home.address), turn=steps.write_step * width)
             if owner < 0:
                 zero = context.reads[-1 - owner].tensor.zero_point
                 found.append(Work(label=(0, zero), spans=(out,)))
                 continue
             placed = context.reads[owner]
-            found.append(Work(label=(1, owner), spans=(runs_of(taken[chosen], width, placed.home.address), out)))
+            src = replace(runs_of(taken[chosen], width, placed.home.address), turn=steps.read_step * width)
+            found.append(Work(label=(1, owner), spans=(src, out)))
         return found
 
     def body(item: Nested, first_core: int) -> list[Statement]:

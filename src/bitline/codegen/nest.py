@@ -8,7 +8,7 @@ Buffers are rings; a reader tells the writer with a token that a slot is free, t
 
 from __future__ import annotations
 
-from bitline.codegen.context import BARRIER, Context
+from bitline.codegen.context import ARRIVE, GO, Context
 from bitline.codegen.flat import flat_nest, host_nest, lookup_nest, move_nest
 from bitline.codegen.matmul import matmul_nest
 from bitline.codegen.pool import pool_nest
@@ -23,20 +23,39 @@ from bitline.ir.loops import (
     For,
     Hear,
     Nest,
+    On,
     Statement,
     Tell,
 )
 
+FIRST_CORE = Affine(terms=(("core", -1),))
+"""Core 0, as every other core sees it."""
+
+
+def _heard(cores: int) -> list[Statement]:
+    """Wait until this core and all others have finished the kernel before."""
+    found = awaits("dma_in", "kernel_done", 1)
+    if cores > 1:
+        peer = Affine(base=1, terms=(("peer", 1),))
+        hear = Do(unit="dma_in", action=Hear(channel=ARRIVE, peer=peer))
+        tell = Do(unit="dma_in", action=Tell(channel=GO, peer=peer))
+        loops = tuple(For(var="peer", count=cores - 1, body=(action,)) for action in (hear, tell))
+        wait = Do(unit="dma_in", action=Hear(channel=GO, peer=FIRST_CORE))
+        found += [On(first=0, last=1, body=loops), On(first=1, last=cores, body=(wait,))]
+    return found
+
+
+def closing_nest(cores: int) -> Nest:
+    """After a repetition that ends the network: what its last pass signals is taken."""
+    return tuple(_heard(cores))
+
 
 def kernel_nest(kernel: Kernel, context: Context, *, cores: int, first: bool, last: bool) -> Nest:
     """The whole nest of a kernel: wait until every core has finished the kernel before, work, tell the others."""
-    peers = Affine(base=1, terms=(("peer", 1),))
     before: list[Statement] = []
     if not first:
-        hear = Do(unit="dma_in", action=Hear(channel=BARRIER, peer=peers))
         before = [
-            *awaits("dma_in", "kernel_done", 1),
-            For(var="peer", count=cores - 1, body=(hear,)),
+            *_heard(cores),
             *signals("dma_in", "kernel_open", 1),
             *awaits("dma_out", "kernel_open", 1),
         ]
@@ -55,6 +74,8 @@ def kernel_nest(kernel: Kernel, context: Context, *, cores: int, first: bool, la
             work = host_nest(kernel, context)
     after: list[Statement] = []
     if not last:
-        tell = Do(unit="dma_out", action=Tell(channel=BARRIER, peer=peers))
-        after = [*signals("dma_out", "kernel_done", 1), For(var="peer", count=cores - 1, body=(tell,))]
+        after = signals("dma_out", "kernel_done", 1)
+        if cores > 1:
+            tell = Do(unit="dma_out", action=Tell(channel=ARRIVE, peer=FIRST_CORE))
+            after.append(On(first=1, last=cores, body=(tell,)))
     return (*before, *work, *after)

@@ -19,16 +19,19 @@ from bitline.ir.program import Runs
 from bitline.ir.schedule import Job
 
 Ints = npt.NDArray[np.int64]
+TURN = "turn"
+"""The variable of the loop around the kernels of a repetition."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
     """Bytes of a memory from `start` on, as runs; the elements of an operand that is `spread` are used so many times
-    each."""
+    each. `turn`: bytes on per pass of a repetition."""
 
     start: int
     runs: Runs
     spread: int = 1
+    turn: int = 0
 
     @property
     def bytes(self) -> int:
@@ -45,7 +48,7 @@ class Work:
     @property
     def shape(self) -> tuple[object, ...]:
         """Everything but the starts."""
-        return (self.label, tuple((span.runs, span.spread) for span in self.spans))
+        return (self.label, tuple((span.runs, span.spread, span.turn) for span in self.spans))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +72,9 @@ class Nested:
     def terms(self, span: int) -> Terms:
         """How the address of a span moves with the loops and the core."""
         moves = [(f"u{level}", steps[span]) for level, (_, steps) in enumerate(self.loops) if steps[span]]
-        return (*((("core", self.cores[span]),) if self.cores[span] else ()), *moves)
+        turn = self.work.spans[span].turn
+        turns = [(TURN, turn)] if turn else []
+        return (*((("core", self.cores[span]),) if self.cores[span] else ()), *turns, *moves)
 
     @property
     def sequence(self) -> Terms:
@@ -141,20 +146,16 @@ def fold(works: Sequence[Work], most_loops: int = 3) -> list[Nested]:
 def over_cores(lists: Sequence[list[Nested]]) -> list[Nested] | None:
     """One list for all cores where they differ by a constant step per core; None where they do not."""
     first = lists[0]
-    if len(lists) == 1:
-        return first
+    if any(len(other) != len(first) for other in lists):
+        return None
     joined: list[Nested] = []
     for place, item in enumerate(first):
-        steps = (
-            tuple(b - a for a, b in zip(item.starts, lists[1][place].starts, strict=True))
-            if len(lists[1]) > place
-            else ()
-        )
-        for core, other in enumerate(lists):
-            if len(other) != len(first) or other[place].work.shape != item.work.shape:
-                return None
-            expected = tuple(a + core * s for a, s in zip(item.starts, steps, strict=True))
-            if other[place].loops != item.loops or other[place].starts != expected:
+        same = [other[place] for other in lists]
+        if any(o.work.shape != item.work.shape or o.loops != item.loops for o in same):
+            return None
+        steps = tuple(b - a for a, b in zip(item.starts, same[1].starts, strict=True)) if len(same) > 1 else item.cores
+        for core, other in enumerate(same):
+            if other.starts != tuple(a + core * s for a, s in zip(item.starts, steps, strict=True)):
                 return None
         joined.append(Nested(work=item.work, first=item.first, loops=item.loops, cores=steps))
     return joined

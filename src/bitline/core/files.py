@@ -5,6 +5,7 @@ What a killed process leaves beside its output place has a hidden name and nobod
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import glob
 import os
@@ -20,6 +21,7 @@ from bitline.core.diagnostics import Refusal, refuse
 PROBE_BYTES = 2**16
 """A full disk takes a byte, in the last block of something, but not so many."""
 YOUNG_SECONDS = 60.0
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 
 def check_writable(place: Path) -> None:
@@ -131,7 +133,9 @@ def folder_when_whole(place: Path, *, marker: str) -> Generator[Path, None, None
                     former.rename(place)
                 raise
     except OSError as error:
-        raise _unwritable(place.parent, place, error) from None
+        if error.errno in FULL or str(error.filename or "").startswith(str(place.parent)):
+            raise _unwritable(place.parent, place, error) from None
+        raise  # of something else that the block did
 
 
 @contextmanager

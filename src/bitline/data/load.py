@@ -26,7 +26,7 @@ from bitline.data.arrays import as_labels, framed, read_arrays, stacked
 from bitline.data.frame import Frame
 from bitline.data.grammar import Preprocess
 from bitline.data.images import read_image
-from bitline.data.pixels import ImageInput, check_rule, fitted, image_input, in_words, numbers
+from bitline.data.pixels import ImageInput, fitted, image_input, in_words, numbers
 from bitline.data.random import random_count, random_feeds
 from bitline.data.sources import Source, find_sources
 from bitline.data.text import filled, lengths_in_words, read_ids
@@ -134,7 +134,7 @@ def _random(source: Source, model: Model, rules: Rules) -> Loaded:
 def _image(source: Source, model: Model, rules: Rules) -> Loaded:
     target = image_input(model, rules.preprocess, place=source.name, without=rules.without)
     rule = rules.preprocess or Preprocess()
-    image = read_image(source.path, target.color)
+    image = read_image(source.path, target.color or "RGB")
     pixels, frame = fitted(image, target, rule)
     feeds = {target.name: numbers(pixels[None], target, rule)}
     return Loaded(feeds=feeds, count=1, remark=in_words(target, rules.preprocess), frames=(frame,))
@@ -180,7 +180,8 @@ def _only(x: Array, model: Model, name: str, source: Source, rules: Rules) -> tu
     (value,) = (v for v in model.inputs if v.name == name)
     shape, dtype = shape_of(value) or (), dtype_of(value.type.tensor_type.elem_type)
     if x.dtype == np.uint8 and x.ndim in (3, 4) and (dtype.kind == "f" or rules.preprocess is not None):
-        return _pixels(x if x.ndim == 4 else x[None], model, source, rules)
+        several = x.ndim == 3 and x.shape[2] not in (1, 3)  # [n, H, W], grey; else one image [H, W, C]
+        return _pixels(x if x.ndim == 4 else x[..., None] if several else x[None], model, source, rules)
     if rules.preprocess is not None:
         help = "leave it out, or give images as uint8 [n, H, W, C]"
         message = f"--preprocess is for uint8 images; `x` is {x.dtype} {list(x.shape)}"
@@ -192,29 +193,38 @@ def _only(x: Array, model: Model, name: str, source: Source, rules: Rules) -> tu
 
 def _pixels(x: Array, model: Model, source: Source, rules: Rules) -> tuple[Array, str, tuple[Frame, ...]]:
     """uint8 images [n, H, W, C], as `image_input` says. Another size is refused unless --preprocess says what to do."""
-    target = image_input(model, rules.preprocess, place=source.name, without=rules.without)
+    target = image_input(model, rules.preprocess, place=source.name, without=rules.without, channels=x.shape[3])
     rule = rules.preprocess or Preprocess()
-    channels = 1 if target.color == "GRAY" else 3
     x = x[: source.limit]
     sized = rule.resize is not None or rule.crop is not None or rule.fit is not None
-    if x.shape[3] != channels or not (sized or x.shape[1:3] == (target.height, target.width)) or 0 in x.shape[1:]:
+    if (
+        x.shape[3] != target.channels
+        or not (sized or x.shape[1:3] == (target.height, target.width))
+        or 0 in x.shape[1:]
+    ):
         raise refuse(
             "BL0105",
             f"images `x` are {list(x.shape)} (NHWC); input {target.name!r} is {list(target.shape)} ({target.layout})",
             place=source.name,
             help="say `resize=`, `crop=` or `fit=` in --preprocess, or bring the images to the model's size",
         )
-    check_rule(rule, channels, target.dtype)
     said = "uint8 images" + ("" if rules.preprocess is not None else " without --preprocess: x / 255 only")
     if not sized:
         frame = _as_it_is(target)
         return numbers(x, target, rule), said, (frame,) * len(x)
-    from PIL import Image
-
-    images = [Image.fromarray(image[..., 0] if channels == 1 else image) for image in x]
-    done = [fitted(image, target, rule) for image in images]
+    done = [_scaled(image, target, rule) for image in x]
     pixels = np.stack([pixels for pixels, _ in done]) if done else x
     return numbers(pixels, target, rule), said, tuple(frame for _, frame in done)
+
+
+def _scaled(image: Array, target: ImageInput, rule: Preprocess) -> tuple[Array, Frame]:
+    """One image [H, W, C] in the model's size; channels that are no colours one by one."""
+    from PIL import Image
+
+    if target.color is not None:
+        return fitted(Image.fromarray(image[..., 0] if target.channels == 1 else image), target, rule)
+    layers = [fitted(Image.fromarray(image[..., i]), target, rule) for i in range(target.channels)]
+    return np.concatenate([pixels for pixels, _ in layers], axis=2), layers[0][1]
 
 
 def _as_it_is(target: ImageInput) -> Frame:

@@ -34,14 +34,22 @@ class ImageInput:
     layout: Layout
     height: int
     width: int
-    color: Color
+    channels: int
+    color: Color | None
+    """None: channels that are no colours, which only arrays have."""
 
     def __str__(self) -> str:
-        return f"{self.width} x {self.height} {self.color}, {self.layout}"
+        return f"{self.width} x {self.height} {self.color or f'with {self.channels} channels'}, {self.layout}"
 
 
-def image_input(model: Model, rule: Preprocess | None, *, place: str, without: frozenset[str]) -> ImageInput:
-    """Which input takes images, and in which form. Raises `Refusal` (BL0101, BL0105) where none can."""
+def image_input(
+    model: Model, rule: Preprocess | None, *, place: str, without: frozenset[str], channels: int | None = None
+) -> ImageInput:
+    """Which input takes images, and in which form. Raises `Refusal` (BL0101, BL0105) where none can.
+
+    `channels`: those of an array of images, any number, which a model may also take several of at once; None: image
+    files, which are grey or have three colours.
+    """
     inputs = [value for value in model.inputs if value.name not in without]
     listed = ", ".join(f"{v.name} {list(shape_of(v) or ())}" for v in inputs)
     if len(inputs) != 1:
@@ -54,7 +62,7 @@ def image_input(model: Model, rule: Preprocess | None, *, place: str, without: f
     (value,) = inputs
     shape, dtype = shape_of(value) or (), dtype_of(value.type.tensor_type.elem_type)
     sizes = (*shape, 1) if len(shape) == 3 else shape  # [1, H, W]: one channel, not written down
-    if len(sizes) != 4 or sizes[0] != 1 or dtype.kind not in "fiu":
+    if len(sizes) != 4 or (channels is None and sizes[0] != 1) or dtype.kind not in "fiu":
         raise refuse(
             "BL0105",
             f"input {value.name!r} is {dtype} {list(shape)}: it takes no image",
@@ -62,23 +70,37 @@ def image_input(model: Model, rule: Preprocess | None, *, place: str, without: f
             help="images go into inputs of shape [1, C, H, W], [1, H, W, C] or [1, H, W]; give an .npz otherwise",
         )
     asked = rule or Preprocess()
-    layout = asked.layout or _layout(sizes, flat=len(shape) == 3)
-    channels, height, width = sizes[1:] if layout == "NCHW" else (sizes[3], *sizes[1:3])
-    color: Color = asked.color or ("GRAY" if channels == 1 else "RGB")
-    if CHANNELS[color] != channels:
+    layout = asked.layout or _layout(sizes, flat=len(shape) == 3, channels=channels)
+    taken, height, width = sizes[1:] if layout == "NCHW" else (sizes[3], *sizes[1:3])
+    color = asked.color or _color(taken, files=channels is None)
+    if color is not None and CHANNELS[color] != taken:
         raise refuse(
             "BL0101" if asked.color or asked.layout else "BL0105",
             f"{color} images have {CHANNELS[color]} channels, "
-            f"input {value.name!r} {list(shape)} takes {channels} as {layout}",
+            f"input {value.name!r} {list(shape)} takes {taken} as {layout}",
             place=place,
             help="say `color=` or `layout=` in --preprocess as the model was trained, or give an .npz",
         )
-    check_rule(asked, channels, dtype)
+    _check_numbers(asked, taken, dtype)
     target = ImageInput(
-        name=value.name, shape=shape, dtype=dtype, layout=layout, height=height, width=width, color=color
+        name=value.name,
+        shape=shape,
+        dtype=dtype,
+        layout=layout,
+        height=height,
+        width=width,
+        channels=taken,
+        color=color,
     )
     _check_size(asked, target)
     return target
+
+
+def _color(channels: int, *, files: bool) -> Color | None:
+    """What a number of channels implies; image files have no other than these."""
+    if channels == CHANNELS["GRAY"]:
+        return "GRAY"
+    return "RGB" if files or channels == CHANNELS["RGB"] else None
 
 
 def _check_size(rule: Preprocess, target: ImageInput) -> None:
@@ -99,7 +121,7 @@ def _other_size(what: str, target: ImageInput) -> Refusal:
     )
 
 
-def check_rule(rule: Preprocess, channels: int, dtype: np.dtype[Any]) -> None:
+def _check_numbers(rule: Preprocess, channels: int, dtype: np.dtype[Any]) -> None:
     """Raise `Refusal` (BL0101) where a rule gives numbers that the input cannot take."""
     for name, values in (("mean", rule.mean), ("std", rule.std)):
         if len(values) not in (1, channels):
@@ -116,9 +138,13 @@ def check_rule(rule: Preprocess, channels: int, dtype: np.dtype[Any]) -> None:
         )
 
 
-def _layout(sizes: tuple[int, ...], *, flat: bool) -> Layout:
-    """What the sizes imply: the axis that can be channels; ONNX's own order where both can."""
-    return "NHWC" if flat or (sizes[1] not in CHANNELS.values() and sizes[3] in CHANNELS.values()) else "NCHW"
+def _layout(sizes: tuple[int, ...], *, flat: bool, channels: int | None) -> Layout:
+    """What the sizes imply: the axis that can be colours; where neither can, the one that has the `channels` of an
+    array; else ONNX's own order."""
+    colours = (sizes[1] in CHANNELS.values(), sizes[3] in CHANNELS.values())
+    if not any(colours) and channels is not None:
+        return "NHWC" if sizes[1] != channels == sizes[3] else "NCHW"
+    return "NHWC" if flat or colours == (False, True) else "NCHW"
 
 
 def fitted(image: Image, target: ImageInput, rule: Preprocess) -> tuple[Pixels, Frame]:

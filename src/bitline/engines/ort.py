@@ -15,14 +15,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import onnx
+from onnx import numpy_helper
 
 from bitline.core.diagnostics import Diagnostic, Refusal, refuse
-from bitline.engines.protobuf import serialised
+from bitline.engines.protobuf import fits, is_large, serialised, without_large_constants
 
 if TYPE_CHECKING:
     import onnxruntime
 
 Array = npt.NDArray[Any]
+
+HANDED_OVER = 2**16
+"""Elements from which on a constant of a model above 2 GiB stays outside the message."""
 
 _DTYPES = {
     "tensor(float)": "float32",
@@ -46,7 +50,9 @@ class Session:
         levels = onnxruntime.GraphOptimizationLevel
         source = str(model) if isinstance(model, Path) else model
         if isinstance(source, onnx.ModelProto):
-            source = serialised(source, place=self.place)
+            source, beside = _in_pieces(source, self.place)
+            self._weights = {name: onnxruntime.OrtValue.ortvalue_from_numpy(w) for name, w in beside.items()}
+            options.add_external_initializers(list(self._weights), list(self._weights.values()))
         # ALL also makes operators that it then refuses (QLinearAveragePool with dilations); BASIC stays within ONNX
         tried = (levels.ORT_ENABLE_ALL, levels.ORT_ENABLE_BASIC) if optimise else (levels.ORT_DISABLE_ALL,)
         for level in tried:
@@ -111,6 +117,14 @@ class Session:
                 complain(f"input {name!r} is {dtype} {list(shape)}, given {given.dtype} {list(given.shape)}")
         if found:
             raise Refusal(found)
+
+
+def _in_pieces(model: onnx.ModelProto, place: str) -> tuple[bytes, dict[str, Array]]:
+    """The message for ONNX Runtime, and the weights to hand over beside it where one message cannot hold all."""
+    if fits(model):
+        return serialised(model, place=place), {}
+    large = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer if is_large(t, HANDED_OVER)}
+    return serialised(without_large_constants(model, HANDED_OVER), place=place), large
 
 
 def run_model(

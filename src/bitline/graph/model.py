@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -82,7 +81,8 @@ def set_attribute(node: onnx.NodeProto, name: str, value: int | float | str | li
 class Wiring:
     """Who makes and who reads each tensor of a graph, as it stands when this is built.
 
-    A pass that changes the graph and looks again tells it: `set_inputs`, `set_output`, `put`.
+    A pass that changes the graph and looks again tells it: `set_inputs`, `set_output`, `put`. New names come from
+    `fresh`, `fresh_node` and `node_below`, which give none twice.
     """
 
     def __init__(self, graph: onnx.GraphProto) -> None:
@@ -97,6 +97,8 @@ class Wiring:
                 self.producer[name] = node
             for name in reads(node):
                 self.readers[name].append(node)
+        self._taken = set(self.constants) | self.outputs | set(self.values) | set(self.producer) | set(self.readers)
+        self._taken_nodes = {node.name for node in graph.node}
 
     def array(self, name: str) -> Array | None:
         """The value of a constant, or None where `name` is not one."""
@@ -148,12 +150,25 @@ class Wiring:
         self.constants[name] = self.graph.initializer[-1]
 
     def fresh(self, wanted: str) -> str:
-        """`wanted`, or `wanted_1`, `wanted_2`, ... where a tensor of the graph has or had that name."""
-        name, count = wanted, 0
-        while name in self.producer or name in self.values or name in self.constants or name in self.readers:
-            count += 1
-            name = f"{wanted}_{count}"
-        return name
+        """A name for a tensor: `wanted`, or `wanted_1`, `wanted_2`, ... where one has or had that name."""
+        return _free(wanted, self._taken)
+
+    def fresh_node(self, wanted: str) -> str:
+        """A name for a node: `wanted`, or `wanted_1`, `wanted_2`, ... where one has or had that name."""
+        return _free(wanted, self._taken_nodes)
+
+    def node_below(self, node: onnx.NodeProto, suffix: str) -> str:
+        """A name for a node that comes from `node`, below its own; none from a node without a name."""
+        return self.fresh_node(f"{node.name}/{suffix}") if node.name else ""
+
+
+def _free(wanted: str, taken: set[str]) -> str:
+    name, count = wanted, 0
+    while name in taken:
+        count += 1
+        name = f"{wanted}_{count}"
+    taken.add(name)
+    return name
 
 
 def reads(node: onnx.NodeProto) -> Iterator[str]:
@@ -211,34 +226,3 @@ def set_constant(graph: onnx.GraphProto, name: str, value: Array) -> None:
             present.CopyFrom(tensor)
             return
     graph.initializer.append(tensor)
-
-
-def fresh_name(graph: onnx.GraphProto, wanted: str) -> str:
-    """`wanted`, or `wanted_1`, `wanted_2`, ... where a tensor of the graph already has that name."""
-    taken = {name for node in graph.node for name in (*node.input, *node.output)}
-    taken |= {value.name for value in (*graph.input, *graph.output)} | {tensor.name for tensor in graph.initializer}
-    name, count = wanted, 0
-    while name in taken:
-        count += 1
-        name = f"{wanted}_{count}"
-    return name
-
-
-def without_large_constants(model: onnx.ModelProto, *, above: int = 2**13) -> onnx.ModelProto:
-    """A copy in which initializers of more elements are inputs of the same shape: all that inference needs of them."""
-    light = onnx.ModelProto(ir_version=model.ir_version)
-    light.opset_import.extend(model.opset_import)
-    light.functions.extend(model.functions)
-    graph = light.graph
-    graph.name = model.graph.name
-    graph.node.extend(model.graph.node)
-    graph.value_info.extend(model.graph.value_info)
-    graph.input.extend(model.graph.input)
-    graph.output.extend(model.graph.output)
-    listed = {value.name for value in model.graph.input}
-    for tensor in model.graph.initializer:
-        if math.prod(tensor.dims) <= above:
-            graph.initializer.append(tensor)
-        elif tensor.name not in listed:
-            graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tuple(tensor.dims)))
-    return light

@@ -23,7 +23,7 @@ from onnx import inliner
 
 from bitline.core.diagnostics import Diagnostic, Refusal, refuse
 from bitline.graph import shapes as shape_inference
-from bitline.graph.budgets import DEFAULTS, Limits, check_contents, check_extent, check_loops, damaged
+from bitline.graph.budgets import DEFAULTS, Limits, all_nodes, check_contents, check_extent, check_loops, damaged
 from bitline.graph.external import External, early, find_external, not_finite, read_into
 from bitline.graph.model import Model
 from bitline.graph.newest_opset import NEWEST, without_news
@@ -158,7 +158,7 @@ def _check_operators(proto: onnx.ModelProto, place: str) -> None:
     versions = {entry.domain: entry.version for entry in proto.opset_import}
     functions = {(function.domain, function.name) for function in proto.functions}
     found: list[Diagnostic] = []
-    for node in proto.graph.node:
+    for _, node in all_nodes(proto.graph.node):
         domain, version = node.domain, versions.get(node.domain)
         if version is None or (domain, node.op_type) in functions or onnx.defs.has(node.op_type, version, domain):
             continue

@@ -15,6 +15,7 @@ FOLD_BYTES_TOTAL = 256 * 2**20
 """What folding constants may make, each and together."""
 
 ERRORS = (onnx.shape_inference.InferenceError, onnx.checker.ValidationError, RuntimeError, ValueError, TypeError)
+BRANCH_ROUNDS = 16  # so many Ifs, each of which needs the shape that the one before it gives
 
 
 def inferred(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -119,20 +120,30 @@ def _spread(
     from bitline.graph.passes.fold_constants import fold_constants
 
     folded = fold_constants(model, keep_names=True, each_bytes=each_bytes, total_bytes=total_bytes)
-    while _add_branch_shapes(folded):
+    tried: set[str] = set()
+    for _ in range(BRANCH_ROUNDS):
+        if not _add_branch_shapes(folded, tried):
+            break
         folded = fold_constants(folded, keep_names=True, each_bytes=each_bytes, total_bytes=total_bytes)
     return folded
 
 
-def _add_branch_shapes(model: onnx.ModelProto) -> bool:
-    """Give outputs of If the shape that both branches agree on; whether any was added."""
+def _add_branch_shapes(model: onnx.ModelProto, tried: set[str]) -> bool:
+    """Give outputs of If the shape of the branches that can run, if they agree; whether any was added.
+
+    Each If is looked into once.
+    """
     wiring = Wiring(model.graph)
     added = False
     for node in model.graph.node:
         if node.op_type != "If" or all(wiring.shape(name) is not None for name in node.output if name):
             continue
-        branches = [_branch_values(attribute(node, name, None), model) for name in ("then_branch", "else_branch")]
-        for name, *values in zip(node.output, *branches, strict=True):
+        if node.output[0] in tried or any(wiring.shape(name) is None for name in reads(node)):
+            continue
+        tried.add(node.output[0])
+        both = [_branch_values(attribute(node, name, None), model) for name in ("then_branch", "else_branch")]
+        branches = [values for values in both if values is not None]
+        for name, *values in zip(node.output, *branches, strict=True) if branches else ():
             shapes = {shape_of(value) for value in values}
             elem_type = values[0].type.tensor_type.elem_type
             if name and wiring.shape(name) is None and len(shapes) == 1 and (shape := shapes.pop()) is not None:
@@ -141,8 +152,12 @@ def _add_branch_shapes(model: onnx.ModelProto) -> bool:
     return added
 
 
-def _branch_values(branch: onnx.GraphProto, model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
-    """The outputs of a branch, with what the graph around it knows."""
+def _branch_values(branch: onnx.GraphProto, model: onnx.ModelProto) -> list[onnx.ValueInfoProto] | None:
+    """The outputs of a branch, with what the graph around it knows; None where shapes in it contradict one another.
+
+    Such a branch fails whenever it is taken: silero-vad holds a network for 8 and one for 16 kHz, and no length of
+    the input suits both.
+    """
     wiring = Wiring(model.graph)
     bound = {tensor.name for tensor in branch.initializer} | {name for node in branch.node for name in node.output}
     outside = {name for node in branch.node for name in reads(node)} | {value.name for value in branch.output}
@@ -155,7 +170,15 @@ def _branch_values(branch: onnx.GraphProto, model: onnx.ModelProto) -> list[onnx
             part.graph.input.append(
                 onnx.helper.make_tensor_value_info(name, wiring.elem_type(name), wiring.shape(name))
             )
-    known = Wiring(_spread(part).graph)
+    spread = _spread(part)
+    try:
+        infer_shapes(spread, strict=True)
+    except onnx.shape_inference.InferenceError as error:
+        if "): [ShapeInferenceError]" in str(
+            error
+        ):  # of a node inside; a TypeInferenceError may mean no more than unknown
+            return None
+    known = Wiring(spread.graph)
     return [known.values.get(value.name, value) for value in branch.output]
 
 

@@ -10,6 +10,8 @@ from typing import Final
 
 import onnx
 
+from bitline.engines.protobuf import without_large_constants
+
 LARGE_ELEMENTS: Final = 2**16
 """No operator's shape depends on the values of so large a constant: sizes, axes, pads and repeats are short."""
 
@@ -19,7 +21,7 @@ def infer_shapes(model: onnx.ModelProto, *, strict: bool, bare: bool = False) ->
 
     Raises what ONNX raises (`shapes.ERRORS`).
     """
-    light = _without_large_constants(model)
+    light = without_large_constants(model, LARGE_ELEMENTS)
     if bare:
         del light.graph.value_info[:]
         for value in light.graph.output:
@@ -29,38 +31,3 @@ def infer_shapes(model: onnx.ModelProto, *, strict: bool, bare: bool = False) ->
     del answer.graph.initializer[:]
     answer.graph.initializer.extend(model.graph.initializer)
     return answer
-
-
-def _without_large_constants(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of all but the values of large constants."""
-    light = onnx.ModelProto()
-    for field, value in model.ListFields():
-        if field.name == "graph":
-            continue
-        if field.is_repeated:
-            getattr(light, field.name).extend(value)
-        else:
-            setattr(light, field.name, value)
-    for field, value in model.graph.ListFields():
-        if field.name == "initializer":
-            light.graph.initializer.extend(map(_light, value))
-        elif field.is_repeated:
-            getattr(light.graph, field.name).extend(value)
-        else:
-            setattr(light.graph, field.name, value)
-    return light
-
-
-def _light(tensor: onnx.TensorProto) -> onnx.TensorProto:
-    count = 1
-    for size in tensor.dims:
-        count *= size
-    if count < LARGE_ELEMENTS:
-        return tensor
-    return onnx.TensorProto(
-        name=tensor.name,
-        dims=tensor.dims,
-        data_type=tensor.data_type,
-        data_location=onnx.TensorProto.EXTERNAL,
-        external_data=[onnx.StringStringEntryProto(key="location", value="-")],
-    )

@@ -69,7 +69,7 @@ def measure(data: bytes | mmap.mmap, *, fields: int, nodes: int, subgraphs: int)
         at += 1
         if tag > 0x7F:  # numbers of one byte are nearly all there are: no call for them
             tag, at = _varint(data, at - 1, end)
-        form = tag & 7
+        form = tag & 7 if tag > 7 else -1  # no field has the number 0
         if form == _VARINT:
             _, at = _varint(data, at, end)
         elif form == _BYTES:

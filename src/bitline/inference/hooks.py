@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from bitline.core.diagnostics import Refusal, refuse
 from bitline.data.frame import Frame
-from bitline.inference.answers import Box, Classes, PostProcess
+from bitline.inference.answers import Box, Classes, PostProcess, Prediction
 
 GROUP: Final = "bitline.postprocess"
 T = TypeVar("T")
@@ -96,18 +96,28 @@ def call_hook(hook: PostProcess, outputs: Mapping[str, npt.NDArray[Any]], frame:
         raise
     except Exception as error:  # noqa: BLE001  # somebody else's code: its faults are not bugs of ours
         raise _failed(f"it raised {type(error).__name__}: {error}") from None
-    if isinstance(answer, Classes):
-        if not all(math.isfinite(p.score) for p in answer.best):
-            raise _failed("it gave a score that is no finite number")
-        return answer
-    boxes: list[Box] = []
-    for box in answer:
-        if not isinstance(box, Box):
-            raise _failed(f"it gave a {type(box).__name__}, not Box or Classes")
-        if not all(map(math.isfinite, (box.x0, box.y0, box.x1, box.y1, box.score))):
-            raise _failed("it gave a box with a number that is not finite")
-        boxes.append(box)
-    return tuple(boxes)
+    try:
+        if isinstance(answer, Classes):
+            return Classes(best=tuple(_plain_prediction(p) for p in answer.best))
+        return tuple(_plain_box(box) for box in answer)
+    except (TypeError, ValueError, OverflowError, AttributeError) as error:
+        raise _failed(f"it gave a value that is no number: {error}") from None
+
+
+def _plain_box(box: object) -> Box:
+    """A box of Python's own numbers: hooks give those of numpy, which JSON does not know."""
+    if not isinstance(box, Box):
+        raise _failed(f"it gave a {type(box).__name__}, not Box or Classes")
+    x0, y0, x1, y1, score = (float(value) for value in (box.x0, box.y0, box.x1, box.y1, box.score))
+    if not all(map(math.isfinite, (x0, y0, x1, y1, score))):
+        raise _failed("it gave a box with a number that is not finite")
+    return Box(x0=x0, y0=y0, x1=x1, y1=y1, label=str(box.label), score=score)
+
+
+def _plain_prediction(p: Prediction) -> Prediction:
+    if not math.isfinite(p.score):
+        raise _failed("it gave a score that is no finite number")
+    return Prediction(number=int(p.number), label=str(p.label), score=float(p.score))
 
 
 def _failed(why: str) -> Refusal:

@@ -136,7 +136,9 @@ def transpose(view: IndexMap, order: Sequence[int]) -> IndexMap:
 
 def reshape(view: IndexMap, shape: Sequence[int]) -> IndexMap | NoMatch:
     """The same elements in row-major order under another logical shape; digits are split where they must be."""
-    extents, vectors = list(view.digits), _digit_vectors(view)
+    moving = [d for d, extent in enumerate(view.digits) if extent > 1]  # the others would part digits that continue
+    every = _digit_vectors(view)
+    extents, vectors = [view.digits[d] for d in moving], [every[d] for d in moving]
     dims: list[tuple[int, ...]] = []
     out_extents: list[int] = []
     out_vectors: list[tuple[int, ...]] = []
@@ -145,8 +147,6 @@ def reshape(view: IndexMap, shape: Sequence[int]) -> IndexMap | NoMatch:
         taken: list[int] = []
         need = target
         while need > 1:
-            while place < len(extents) and extents[place] == 1:
-                place += 1
             extent, vector = extents[place], vectors[place]
             if need % extent == 0:
                 taken.append(extent)

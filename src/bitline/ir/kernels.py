@@ -151,7 +151,18 @@ class Read:
 
 
 Operator = Literal[
-    "sum", "product", "quotient", "largest", "smallest", "prelu", "select", "equal", "modulo", "table", "curve"
+    "sum",
+    "product",
+    "quotient",
+    "largest",
+    "smallest",
+    "prelu",
+    "select",
+    "equal",
+    "modulo",
+    "table",
+    "curve",
+    "length",
 ]
 
 
@@ -169,6 +180,7 @@ class Elementwise:
     equal     1 where x_0 = x_1, else 0
     modulo    x_0 - x_1 * floor(x_0 / x_1), with the sign of x_1; 0 where x_1 is 0
     table     t[x_0 - smallest x_0], x_0 of 8 bits; `table` names 256 entries
+    length    clamp(floor(sqrt(n_0^2 m_0 + n_1^2 m_1) / 2^shift + 1/2) + zero_y): of a vector of two, half up
     curve     interpolated between the knots that `table` names, x_0 of 16 bits (`numerics.curve`)
     """
 
@@ -286,11 +298,16 @@ class Lookup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """y[write(i)] = x[read(i)]; padding reads the zero point of x."""
+    """y[write(i)] = x[read(i)]; padding reads the zero point of x.
+
+    Inside a `Repeat`, pass t reads t * read_step stored elements further and writes t * write_step further.
+    """
 
     x: str
     read: IndexMap
     write: IndexMap
+    read_step: int = 0
+    write_step: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -367,7 +384,8 @@ class Port:
 
     `shape` is the model's, `view` takes its index to the stored tensor. `real` means that the user's side is float and
     the host quantises or dequantises with the tensor's scale; the chip sees integers only. `dtype`: numpy's name of the
-    user's type. `clamp`: the model clips this input before it quantises it, to these integers.
+    user's type. `clamp`: the model clips this input before it quantises it, to these integers. `state`: the input that
+    this output feeds at the next step of a stream.
     """
 
     name: str
@@ -378,16 +396,52 @@ class Port:
     real: bool
     dtype: str = "float32"
     clamp: tuple[int, int] | None = None
+    state: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repeat:
+    """Kernels first..last (inclusive) run `count` times, in order. `carried` tensors hold their value from one pass to
+    the next: a kernel before the first writes them, and a `Move` inside writes them again.
+
+    Other tensors made inside are made anew in every pass; the parts of a `Move` with a `write_step` fill a tensor over
+    all passes.
+    """
+
+    name: str
+    nodes: tuple[str, ...]
+    first: int
+    last: int
+    count: int
+    carried: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
-    """Kernels in topological order and the tensors between them."""
+    """Kernels in topological order, the tensors between them, and which kernels are repeated."""
 
     name: str
     tensors: tuple[Tensor, ...]
     kernels: tuple[Kernel, ...]
     ports: tuple[Port, ...]
+    repeats: tuple[Repeat, ...] = ()
+
+    def repeat_of(self, number: int) -> Repeat | None:
+        """The repetition that a kernel belongs to."""
+        return next((r for r in self.repeats if r.first <= number <= r.last), None)
+
+    def passes(self, number: int) -> int:
+        """How often a kernel runs in one inference."""
+        repeat = self.repeat_of(number)
+        return repeat.count if repeat else 1
+
+    def weights_of(self, number: int) -> tuple[str, int] | None:
+        """(matrix, first kernel of the repetition or -1): kernels that are alike here may share blocks in arrays.
+
+        One inside a repetition writes its weights in every pass where they do not stay; nobody outside may rely on it.
+        """
+        kernel, repeat = self.kernels[number], self.repeat_of(number)
+        return (kernel.matrix.name, repeat.first if repeat else -1) if isinstance(kernel, MatMul) else None
 
     def tensor(self, name: str) -> Tensor:
         return next(t for t in self.tensors if t.name == name)
@@ -397,18 +451,25 @@ class Network:
         shapes = {t.name: t.shape for t in self.tensors}
         written = {p.tensor for p in self.ports if p.direction == "input"}
         written |= {t.name for t in self.tensors if t.constant}
-        for kernel in self.kernels:
+        for number, kernel in enumerate(self.kernels):
+            repeat = self.repeat_of(number)
+            again = {*repeat.carried} if repeat and isinstance(kernel, Move) else set[str]()
             for name in inputs_of(kernel):
                 if name not in written:
                     raise ValueError(f"{kernel.name} reads {name!r}, which nothing wrote before it")
             for name in outputs_of(kernel):
-                if name in written:
+                if name in written and name not in again:
                     raise ValueError(f"{kernel.name} writes {name!r}, which is written already")
                 if name not in shapes:
                     raise ValueError(f"{kernel.name} writes {name!r}, which is no tensor of the network")
                 written.add(name)
             for _, view in index_maps(kernel):
                 view.check()
+        last = -1
+        for repeat in self.repeats:
+            if not last < repeat.first <= repeat.last < len(self.kernels) or repeat.count < 1:
+                raise ValueError(f"{repeat.name} repeats kernels {repeat.first}..{repeat.last}, {repeat.count} times")
+            last = repeat.last
         for port in self.ports:
             if port.tensor not in written:
                 raise ValueError(f"port {port.name!r} stands for {port.tensor!r}, which nothing wrote")

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import onnx
 
 from bitline.core.diagnostics import Refusal
+from bitline.graph.lengths import length_at
 from bitline.ir import index_map
 from bitline.ir.index_map import IndexMap
 from bitline.ir.kernels import LIMITS, Elementwise, Operator, Read, Tensor
@@ -22,6 +23,8 @@ from bitline.numerics.rounding import fixed_point
 MANTISSA_BITS = 30
 TERM_BITS = 51
 """Three terms and a bias below it stay below 2^53."""
+LENGTH_BITS = 51
+"""The two squares together stay below 2^52."""
 QUOTIENT_BITS = 60
 FEWEST_SEGMENTS_BITS = 10
 
@@ -161,6 +164,25 @@ def element_wise(
         return None
     alone = np.array_equal(result[::-1], backwards, equal_nan=True)
     return result if alone and np.array_equal(result[::2], half[::2], equal_nan=True) else None
+
+
+def lower_root(state: Lowering, node: onnx.NodeProto, target: Target) -> None:
+    """Sqrt: the length of a vector of two, without rounding its squares; or a function of one value."""
+    found = length_at(node, state.graph.producer, state.graph.initializers.get)
+    if node.input[0] in state.values or found is None:
+        lower_unary(state, node, target)
+        return
+    a, b = (state.values.get(name) for name in (found.a, found.b))
+    if a is None or b is None:
+        raise Unfit(node, "the two values whose squares it adds are not quantised")
+    factors = [(state.tensor(v).scale / target.y.scale) ** 2 for v in (a, b)]
+    reaches = [reach(state.tensor(v)) ** 2 for v in (a, b)]
+    mantissas, shift = common_scale(node, factors, reaches, LENGTH_BITS)
+    if shift < 0:
+        raise Unfit(node, "its output scale is too far below that of its input", "quantise the model again")
+    if shift % 2:  # the root halves it
+        mantissas, shift = [(mantissa + 1) >> 1 for mantissa in mantissas], shift - 1
+    add_elementwise(state, target, "length", [(a, mantissas[0]), (b, mantissas[1])], shift=shift // 2)
 
 
 def _operands(state: Lowering, node: onnx.NodeProto) -> list[Value | Scalar]:

@@ -30,6 +30,7 @@ from bitline.ir.kernels import (
     Norm,
     Pool,
     Read,
+    Repeat,
     Softmax,
     Tensor,
 )
@@ -65,11 +66,24 @@ class _Builder:
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
         self.known: dict[bytes, str] = {}
+        self.taken = {tensor.name for tensor in network.tensors}
         self.opset = OPSET
+        self.renamed: dict[str, str] = {}
+        self.count = 0
+
+    def fresh(self, wanted: str) -> str:
+        """`wanted`, or `wanted.1`, ... where the network or this model has a tensor of that name."""
+        name, count = wanted, 0
+        while name in self.taken:
+            count += 1
+            name = f"{wanted}.{count}"
+        self.taken.add(name)
+        return name
 
     def op(self, kind: str, *inputs: str, out: str = "", **attributes: int | list[int]) -> str:
-        name = out or f"t{len(self.nodes)}"
-        node = helper.make_node(kind, list(inputs), [name], name=f"{kind}_{len(self.nodes)}")
+        self.count += 1
+        name = out or self.fresh(f"t{self.count}")
+        node = helper.make_node(kind, list(inputs), [name], name=f"{kind}_{self.count}")
         node.attribute.extend(helper.make_attribute(key, value) for key, value in attributes.items())
         self.nodes.append(node)
         return name
@@ -78,7 +92,7 @@ class _Builder:
         tensor = numpy_helper.from_array(np.ascontiguousarray(value))
         key = tensor.SerializeToString()
         if key not in self.known:
-            self.known[key] = tensor.name = f"c{len(self.initializers)}"
+            self.known[key] = tensor.name = self.fresh(f"c{len(self.initializers)}")
             self.initializers.append(tensor)
         return self.known[key]
 
@@ -93,13 +107,14 @@ class _Builder:
     def gathered(self, name: str, read: IndexMap, padding: int) -> str:
         """The tensor's elements at an index map, [its shape], padding appended as one more element."""
         tensor = self.network.tensor(name)
+        stored = self.named(name)
         fill = self.constant(np.array(padding, NUMPY[tensor.dtype]))
         owners = _axis_of_digits(read)
         if owners is not None:
             return self.gathered_by_axis(name, read, owners, padding)
         indices = read.evaluate()
         size = int(np.prod(read.source))
-        flat = self.op("Reshape", name, self.integers(-1))
+        flat = self.op("Reshape", stored, self.integers(-1))
         if (indices < 0).any():
             flat = self.op("Concat", flat, self.op("Reshape", fill, self.integers(1)), axis=0)
         return self.op("Gather", flat, self.constant(np.where(indices < 0, size, indices)), axis=0)
@@ -111,7 +126,7 @@ class _Builder:
         for axis in range(len(read.source)):
             lists.append(read.coordinate_values(axis, digits[axis]).reshape(-1))
         tensor = self.network.tensor(name)
-        source = name
+        name = source = self.named(name)
         before = [max(0, -int(values.min())) for values in lists]
         after = [max(0, int(v.max()) - size + 1) for v, size in zip(lists, read.source, strict=True)]
         if any(before) or any(after):
@@ -132,11 +147,11 @@ class _Builder:
         padded = self.op("Pad", data, self.integers(*pads), fill)
         return self.cast(padded, TensorProto.INT16) if wide else padded
 
-    def finish(self, real: str, y: Tensor, low: int, high: int, out: str) -> str:
+    def finish(self, real: str, y: Tensor, low: int, high: int) -> str:
         """clamp(round half even(real double) + zero_point, low, high) as y's type."""
         shifted = self.op("Add", self.op("Round", real), self.constant(np.array(float(y.zero_point))))
         clipped = self.op("Clip", shifted, self.constant(np.array(float(low))), self.constant(np.array(float(high))))
-        return self.op("Cast", clipped, out=out, to=ONNX_TYPE[y.dtype])
+        return self.op("Cast", clipped, to=ONNX_TYPE[y.dtype])
 
     def stored(self, name: str, y: Tensor, write: IndexMap) -> None:
         """Rows in the order of the write map, put where they are stored, under y's name."""
@@ -160,8 +175,7 @@ class _Builder:
         biased = self.op("Add", acc, self.constant(parameters[:, 0].astype(np.int32)))
         factors = np.ldexp(parameters[:, 1].astype(np.float64), -parameters[:, 2].astype(np.int32))
         real = self.op("Mul", self.cast(biased, TensorProto.DOUBLE), self.constant(factors))
-        result = self.finish(real, y, kernel.post.low, kernel.post.high, f"{y.name}.rows")
-        self.stored(result, y, kernel.write)
+        self.stored(self.finish(real, y, kernel.post.low, kernel.post.high), y, kernel.write)
 
     def sums(self, matrix: Array, driven: str, x: Tensor) -> str:
         """sum_r (x[r] - zero_point) * w[r, c], [pixels, groups * cols]."""
@@ -240,7 +254,6 @@ class _Builder:
         taken = [self.operand(read) for read in kernel.reads]
         m = [self.constant(np.array(float(read.mantissa))) for read in kernel.reads]
         down = self.constant(np.array(2.0**-kernel.shift))
-        rows = f"{y.name}.rows"
 
         def n(k: int) -> str:
             return self.centred(taken[k], xs[k])
@@ -252,37 +265,43 @@ class _Builder:
                     total = self.op("Add", total, self.op("Mul", n(k), m[k]))
                 if kernel.bias:
                     total = self.op("Add", total, self.constant(np.array(float(kernel.bias))))
-                self.finish(self.op("Mul", total, down), y, kernel.low, kernel.high, rows)
+                rows = self.finish(self.op("Mul", total, down), y, kernel.low, kernel.high)
             case "product":
                 total = self.op("Mul", self.op("Mul", n(0), n(1)), m[0])
-                self.finish(self.op("Mul", total, down), y, kernel.low, kernel.high, rows)
+                rows = self.finish(self.op("Mul", total, down), y, kernel.low, kernel.high)
             case "quotient":
-                self.finish(self.quotient(kernel, taken, xs), y, kernel.low, kernel.high, rows)
+                rows = self.finish(self.quotient(kernel, taken, xs), y, kernel.low, kernel.high)
             case "largest" | "smallest":
                 scaled = [self.op("Round", self.op("Mul", self.op("Mul", n(k), m[k]), down)) for k in range(len(taken))]
                 best = self.op("Max" if kernel.op == "largest" else "Min", *scaled)
-                self.finish(best, y, kernel.low, kernel.high, rows)
+                rows = self.finish(best, y, kernel.low, kernel.high)
             case "prelu":
                 below = self.op("Mul", self.op("Mul", n(0), n(1)), m[1])
                 positive = self.op("GreaterOrEqual", n(0), self.constant(np.array(0.0)))
                 total = self.op("Where", positive, self.op("Mul", n(0), m[0]), below)
-                self.finish(self.op("Mul", total, down), y, kernel.low, kernel.high, rows)
+                rows = self.finish(self.op("Mul", total, down), y, kernel.low, kernel.high)
             case "select":
                 chosen = self.cast(taken[0], TensorProto.BOOL)
                 total = self.op("Where", chosen, self.op("Mul", n(1), m[1]), self.op("Mul", n(2), m[2]))
-                self.finish(self.op("Mul", total, down), y, kernel.low, kernel.high, rows)
+                rows = self.finish(self.op("Mul", total, down), y, kernel.low, kernel.high)
             case "equal":
                 same = self.op("Equal", *(self.cast(name, TensorProto.INT64) for name in taken))
-                self.op("Cast", same, out=rows, to=ONNX_TYPE[y.dtype])
+                rows = self.op("Cast", same, to=ONNX_TYPE[y.dtype])
             case "modulo":
-                self.op("Cast", self.modulo(taken), out=rows, to=ONNX_TYPE[y.dtype])
+                rows = self.op("Cast", self.modulo(taken), to=ONNX_TYPE[y.dtype])
             case "table":
                 smallest = self.integers(LIMITS[xs[0].dtype][0])
                 index = self.op("Sub", self.cast(taken[0], TensorProto.INT64), smallest)
                 entries = self.constants[kernel.table].astype(NUMPY[y.dtype])
-                self.op("Gather", self.constant(entries), index, out=rows, axis=0)
+                rows = self.op("Gather", self.constant(entries), index, axis=0)
+            case "length":
+                squares = [self.op("Mul", self.op("Mul", n(k), n(k)), m[k]) for k in range(2)]
+                root = self.op("Floor", self.op("Sqrt", self.op("Add", *squares)))
+                half = self.constant(np.array(float(1 << kernel.shift >> 1)))
+                nearest = self.op("Floor", self.op("Mul", self.op("Add", root, half), down))
+                rows = self.finish(nearest, y, kernel.low, kernel.high)
             case "curve":
-                self.finish(self.curve(kernel, taken[0]), y, kernel.low, kernel.high, rows)
+                rows = self.finish(self.curve(kernel, taken[0]), y, kernel.low, kernel.high)
             case _:
                 assert_never(kernel.op)
         self.stored(rows, y, kernel.write)
@@ -296,7 +315,7 @@ class _Builder:
         size = self.op("Abs", b)
         numerator = self.op("Mul", self.op("Abs", a), self.integers(2 * kernel.reads[0].mantissa))
         half = self.op("Mul", size, self.integers(1 << kernel.shift))
-        divisor = self.op("Max", self.op("Mul", size, self.integers(1 << (kernel.shift + 1))), self.integers(1))
+        divisor = self.at_least(self.op("Mul", size, self.integers(1 << (kernel.shift + 1))), 1)
         whole = self.op("Div", self.op("Add", numerator, half), divisor)
         none = self.op("Equal", b, self.integers(0))
         bounded = self.op("Where", none, self.integers(1 << 40), whole)
@@ -340,20 +359,24 @@ class _Builder:
                 (kernel.read.evaluate() >= 0).sum(axis=2) if kernel.divide_by_valid else np.ones((1, 1, 1), np.int64)
             )
             factors = np.array([np.ldexp(float(s.mantissa), -s.shift) for s in kernel.scales])[count - 1]
-            rows = self.finish(
-                self.op("Mul", total, self.constant(factors)), y, kernel.low, kernel.high, f"{y.name}.rows"
-            )
+            rows = self.finish(self.op("Mul", total, self.constant(factors)), y, kernel.low, kernel.high)
         self.stored(rows, y, kernel.write)
+
+    def at_least(self, value: str, low: int) -> str:
+        """max(value, low) of int64, by `Where`: ONNX Runtime 1.31.1 gives Max(2^31, 1) = 1 (Min, Clip likewise)."""
+        limit = self.integers(low)
+        return self.op("Where", self.op("Less", value, limit), limit, value)
 
     def between(self, value: str, low: int, high: int) -> str:
         """int64 brought between two limits."""
-        return self.op("Min", self.op("Max", value, self.integers(low)), self.integers(high))
+        bounded, limit = self.at_least(value, low), self.integers(high)
+        return self.op("Where", self.op("Greater", bounded, limit), limit, bounded)
 
-    def finish_integer(self, value: str, y: Tensor, low: int, high: int) -> None:
-        """clamp(value + zero_point) of int64 rows as y's type, under the name of the rows."""
+    def finish_integer(self, value: str, y: Tensor, low: int, high: int) -> str:
+        """clamp(value + zero_point) of int64 rows as y's type."""
         shifted = self.op("Add", value, self.integers(y.zero_point))
         clipped = self.between(shifted, low, high)
-        self.op("Cast", clipped, out=f"{y.name}.rows", to=ONNX_TYPE[y.dtype])
+        return self.op("Cast", clipped, to=ONNX_TYPE[y.dtype])
 
     def softmax(self, kernel: Softmax) -> None:
         y = self.network.tensor(kernel.y)
@@ -377,8 +400,7 @@ class _Builder:
         half = self.op("Mul", total, self.integers(1 << kernel.fraction_bits))
         divisor = self.op("Mul", total, self.integers(1 << (kernel.fraction_bits + 1)))
         quotient = self.op("Div", self.op("Add", scaled, half), divisor)
-        self.finish_integer(quotient, y, *LIMITS[y.dtype])
-        self.stored(f"{y.name}.rows", y, kernel.write)
+        self.stored(self.finish_integer(quotient, y, *LIMITS[y.dtype]), y, kernel.write)
 
     def round_shift(self, value: str, power: str) -> str:
         """RNE(value / power) of int64, power a power of two of at least 2."""
@@ -418,8 +440,8 @@ class _Builder:
         t = self.round_shift(self.op("Mul", deviation, inverse), self.op("Gather", downs, k, axis=0))
         table = self.constants[kernel.table].astype(np.int64)
         line = self.op("Add", self.op("Mul", t, self.constant(table[:, 0])), self.constant(table[:, 1]))
-        self.finish_integer(self.round_shift(line, self.integers(1 << kernel.shift)), y, kernel.low, kernel.high)
-        self.stored(f"{y.name}.rows", y, kernel.write)
+        rounded = self.round_shift(line, self.integers(1 << kernel.shift))
+        self.stored(self.finish_integer(rounded, y, kernel.low, kernel.high), y, kernel.write)
 
     def batch_matmul(self, kernel: BatchMatMul) -> None:
         """Sums in double, which holds them exactly."""
@@ -427,8 +449,7 @@ class _Builder:
         a, b = (self.centred(self.operand(read), self.network.tensor(read.x)) for read in (kernel.a, kernel.b))
         sums = self.op("MatMul", a, self.op("Transpose", b, perm=[0, 2, 1]))
         factor = self.constant(np.array(np.ldexp(float(kernel.a.mantissa), -kernel.shift)))
-        self.finish(self.op("Mul", sums, factor), y, kernel.low, kernel.high, f"{y.name}.rows")
-        self.stored(f"{y.name}.rows", y, kernel.write)
+        self.stored(self.finish(self.op("Mul", sums, factor), y, kernel.low, kernel.high), y, kernel.write)
 
     def lookup(self, kernel: Lookup) -> None:
         y = self.network.tensor(kernel.y)
@@ -463,21 +484,127 @@ class _Builder:
         names: dict[str, str] = {}
         for value, stored in zip(inner.input, kernel.xs, strict=True):
             shape = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
-            names[value.name] = self.op("Reshape", stored, self.integers(*shape))
+            names[value.name] = self.op("Reshape", self.named(stored), self.integers(*shape))
         for tensor in inner.initializer:
             copy = onnx.TensorProto()
             copy.CopyFrom(tensor)
-            copy.name = names.setdefault(tensor.name, f"{prefix}{tensor.name}")
+            copy.name = self.own(names, prefix, tensor.name)
             self.initializers.append(copy)
         for node in inner.node:
             copy = onnx.NodeProto()
             copy.CopyFrom(node)
             copy.name = f"{prefix}{node.name}"
-            rename(copy, names, prefix)
+            self.rename(copy, names, prefix)
             self.nodes.append(copy)
         for value, stored in zip(inner.output, kernel.ys, strict=True):
             shape = self.network.tensor(stored).shape
             self.op("Reshape", names[value.name], self.integers(1, *shape), out=stored)
+
+    def own(self, names: dict[str, str], prefix: str, name: str) -> str:
+        """The name in the whole model of a tensor of a subgraph."""
+        if name not in names:
+            names[name] = self.fresh(f"{prefix}{name}")
+        return names[name]
+
+    def rename(self, node: onnx.NodeProto, names: dict[str, str], prefix: str) -> None:
+        """Give every tensor that a node names its name in the whole model, those of its subgraphs too."""
+        for place, name in enumerate(node.input):
+            node.input[place] = self.own(names, prefix, name) if name else ""
+        for place, name in enumerate(node.output):
+            node.output[place] = self.own(names, prefix, name) if name else ""
+        for attribute in node.attribute:
+            for graph in [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]:
+                for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+                    value.name = self.own(names, prefix, value.name)
+                for inner in graph.node:
+                    self.rename(inner, names, prefix)
+
+    def repeat(self, repeat: Repeat) -> None:
+        """A `Loop` over the kernels: carried tensors are its state, what is filled over all passes its scan outputs."""
+        network = self.network
+        prefix = f"{repeat.name}/"
+        body = network.kernels[repeat.first : repeat.last + 1]
+        moves = [k for k in body if isinstance(k, Move)]
+        carries = {k.y: k for k in moves if k.y in repeat.carried}
+        fills = [k for k in moves if any(part.write_step for part in k.parts)]
+        outer, outer_names = self.nodes, dict(self.renamed)
+        self.nodes = []
+        turn, going = f"{prefix}turn", f"{prefix}going"
+        for name in repeat.carried:
+            self.renamed[name] = f"{prefix}{name}"
+        results: dict[str, str] = {}
+        for kernel in body:
+            if isinstance(kernel, Move) and (kernel.y in carries or kernel in fills):
+                results[kernel.y] = self.moved_elements(kernel, turn, f"{prefix}next/{kernel.y}")
+            elif isinstance(kernel, Move):
+                elements = self.moved_elements(kernel, turn, "")
+                shape = self.integers(1, *network.tensor(kernel.y).shape)
+                self.op("Reshape", elements, shape, out=kernel.y)
+            else:
+                self.kernel(kernel)
+        states: list[str] = []
+        for name in repeat.carried:
+            shape = self.integers(1, *network.tensor(name).shape)
+            states.append(self.op("Reshape", results[name], shape))
+        same = self.op("Identity", going)
+        inner, self.nodes, self.renamed = self.nodes, outer, outer_names
+        types = [ONNX_TYPE[network.tensor(name).dtype] for name in repeat.carried]
+        shapes = [[1, *network.tensor(name).shape] for name in repeat.carried]
+        graph = helper.make_graph(
+            inner,
+            repeat.name,
+            [
+                helper.make_tensor_value_info(turn, TensorProto.INT64, []),
+                helper.make_tensor_value_info(going, TensorProto.BOOL, []),
+                *(
+                    helper.make_tensor_value_info(f"{prefix}{name}", kind, shape)
+                    for name, kind, shape in zip(repeat.carried, types, shapes, strict=True)
+                ),
+            ],
+            [
+                helper.make_tensor_value_info(same, TensorProto.BOOL, []),
+                *(
+                    helper.make_tensor_value_info(state, kind, shape)
+                    for state, kind, shape in zip(states, types, shapes, strict=True)
+                ),
+                *(onnx.ValueInfoProto(name=results[kernel.y]) for kernel in fills),
+            ],
+        )
+        count = self.constant(np.array(repeat.count, np.int64))
+        ends = [f"{prefix}end/{name}" for name in repeat.carried]
+        stacks = [f"{prefix}all/{kernel.y}" for kernel in fills]
+        loop = helper.make_node("Loop", [count, "", *repeat.carried], [*ends, *stacks], name=repeat.name, body=graph)
+        self.nodes.append(loop)
+        for name, end in zip(repeat.carried, ends, strict=True):
+            self.renamed[name] = end
+        for kernel, stack in zip(fills, stacks, strict=True):
+            places = np.concatenate([part.write.evaluate().reshape(-1) for part in kernel.parts])
+            steps = np.concatenate([np.full(part.write.evaluate().size, part.write_step) for part in kernel.parts])
+            all_places = (places[None, :] + np.arange(repeat.count)[:, None] * steps[None, :]).reshape(-1)
+            flat = self.op("Reshape", stack, self.integers(-1))
+            whole = self.op("Gather", flat, self.constant(np.argsort(all_places)), axis=0)
+            self.op("Reshape", whole, self.integers(1, *network.tensor(kernel.y).shape), out=kernel.y)
+
+    def moved_elements(self, kernel: Move, turn: str, out: str) -> str:
+        """What a copy of one pass takes, part after part; in the order of the result where it writes all of it."""
+        taken: list[str] = []
+        for part in kernel.parts:
+            indices = part.read.evaluate().reshape(-1)
+            assert (indices >= 0).all(), "a copy inside a repetition pads nothing"
+            flat = self.op("Reshape", self.named(part.x), self.integers(-1))
+            index = self.constant(indices)
+            if part.read_step:
+                index = self.op("Add", index, self.op("Mul", turn, self.integers(part.read_step)))
+            taken.append(self.op("Gather", flat, index, axis=0))
+        whole = taken[0] if len(taken) == 1 else self.op("Concat", *taken, axis=0)
+        if any(part.write_step for part in kernel.parts):
+            return self.op("Identity", whole, out=out)
+        order = np.argsort(np.concatenate([part.write.evaluate().reshape(-1) for part in kernel.parts]))
+        return self.op("Gather", whole, self.constant(order), out=out, axis=0)
+
+    def named(self, name: str) -> str:
+        """The ONNX name of a stored tensor here: a carried one has another inside a repetition and after it."""
+        return self.renamed.get(name, name)
 
     def kernel(self, kernel: Kernel) -> None:
         match kernel:
@@ -503,20 +630,6 @@ class _Builder:
                 assert_never(kernel)
 
 
-def rename(node: onnx.NodeProto, names: dict[str, str], prefix: str) -> None:
-    """Give every tensor that a node names its name in the whole model, those of its subgraphs too."""
-    for place, name in enumerate(node.input):
-        node.input[place] = names.setdefault(name, f"{prefix}{name}") if name else ""
-    for place, name in enumerate(node.output):
-        node.output[place] = names.setdefault(name, f"{prefix}{name}") if name else ""
-    for attribute in node.attribute:
-        for graph in [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]:
-            for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
-                value.name = names.setdefault(value.name, f"{prefix}{value.name}")
-            for inner in graph.node:
-                rename(inner, names, prefix)
-
-
 def golden_model(network: Network, constants: Constants) -> onnx.ModelProto:
     """The integer model: inputs and outputs are stored tensors [1, H, W, C] under their names."""
     builder = _Builder(network, constants)
@@ -524,8 +637,14 @@ def golden_model(network: Network, constants: Constants) -> onnx.ModelProto:
         if tensor.constant:
             values = constants[tensor.constant].astype(NUMPY[tensor.dtype]).reshape(1, *tensor.shape)
             builder.op("Identity", builder.constant(values), out=tensor.name)
-    for kernel in network.kernels:
-        builder.kernel(kernel)
+    number = 0
+    while number < len(network.kernels):
+        repeat = network.repeat_of(number)
+        if repeat is None:
+            builder.kernel(network.kernels[number])
+        else:
+            builder.repeat(repeat)
+        number = repeat.last + 1 if repeat else number + 1
 
     def info(name: str) -> onnx.ValueInfoProto:
         tensor = network.tensor(name)

@@ -5,8 +5,9 @@ What no unit of the chip does goes to the host, with the reason.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import onnx
@@ -15,23 +16,26 @@ from onnx import TensorProto, helper
 from bitline.core.diagnostics import Refusal
 from bitline.graph.model import attribute
 from bitline.ir import index_map
-from bitline.ir.kernels import LIMITS, Constants, Dtype, Kernel, Network, Operator, Port, Tensor, inputs_of, outputs_of
+from bitline.ir.kernels import LIMITS, Constants, Dtype, Network, Operator, Port, Tensor, inputs_of, outputs_of
 from bitline.lower.elementwise import (
     add_elementwise,
     lower_extreme,
     lower_prelu,
     lower_product,
     lower_quotient,
+    lower_root,
     lower_select,
     lower_sum,
     lower_unary,
     rescale,
 )
+from bitline.lower.halves import by_halves
 from bitline.lower.host import add_host, float_input, plain_tensor
 from bitline.lower.layout import VIEWS, lower_concat, lower_pad, lower_scatter
 from bitline.lower.linear import lower_conv, lower_conv_transpose, lower_gemm
-from bitline.lower.qdq import DTYPES, Value, read_qdq
+from bitline.lower.qdq import DTYPES, QdqGraph, Value, read_qdq
 from bitline.lower.reduce import lower_pool, lower_reduce
+from bitline.lower.repeat import lower_scan
 from bitline.lower.rows import lower_lookup, lower_norm, lower_products, lower_softmax
 from bitline.lower.state import Build, Lowering, MakeMath, Scalar, Target, UnaryTable, Unfit, name_of
 from bitline.lower.stored import stored_view
@@ -68,17 +72,18 @@ def lower_matmul(state: Lowering, node: onnx.NodeProto, target: Target) -> None:
     constant = state.graph.constant(node.input[1])
     still = constant is not None and constant.values.ndim == 2 and constant.values.dtype.name in ("int8", "uint8")
     if still and node.input[0] in state.values:
-        lower_gemm(state, node, target)
+        by_halves(lower_gemm)(state, node, target)
     else:
         lower_products(state, node, target)
 
 
 BUILDERS: dict[str, Build] = {
-    "Conv": lower_conv,
-    "ConvTranspose": lower_conv_transpose,
+    "Conv": by_halves(lower_conv),
+    "ConvTranspose": by_halves(lower_conv_transpose),
     **dict.fromkeys(("Gemm", "MatMul"), lower_matmul),
     **dict.fromkeys(("Add", "Sub", "Sum"), lower_sum),
     "Mul": lower_product,
+    "Sqrt": lower_root,
     "Div": lower_quotient,
     **dict.fromkeys(("Max", "Min"), lower_extreme),
     "PRelu": lower_prelu,
@@ -105,8 +110,8 @@ class Lowered:
 class _Walk(Lowering):
     """Node after node of a QDQ graph."""
 
-    def __init__(self, graph_: onnx.ModelProto, name: str, make_math: MakeMath, unary: UnaryTable) -> None:
-        super().__init__(read_qdq(graph_, name), make_math, unary)
+    def __init__(self, graph: QdqGraph, make_math: MakeMath, unary: UnaryTable) -> None:
+        super().__init__(graph, make_math, unary)
         self.inputs = {i.name for i in self.graph.proto.graph.input}
         self.names |= {n.output[0] for n in self.graph.proto.graph.node if n.op_type == "QuantizeLinear"}
 
@@ -117,15 +122,7 @@ class _Walk(Lowering):
                 self._integer_input(value.name)
             elif self._read_as_it_is(value.name):
                 self.values[value.name] = float_input(self, value.name)
-        for node in graph.proto.graph.node:
-            match node.op_type:
-                case "QuantizeLinear":
-                    self._quantise(node)
-                case "DequantizeLinear":
-                    if node.input[0] in self.quantised:
-                        self._dequantise(node)
-                case _:
-                    self._layout_or_integers(node)
+        self.walk()
         for output in graph.proto.graph.output:
             try:
                 self._output(output.name)
@@ -137,11 +134,40 @@ class _Walk(Lowering):
             tensors=tuple(self.tensors.values()),
             kernels=tuple(self.kernels),
             ports=tuple(self.ports),
+            repeats=tuple(self.repeats),
         )
         network = without_dead(network)
         network.check()
         names = {constant for constant in self.constants if constant in _named(network)}
         return Lowered(network=network, constants={n: v for n, v in self.constants.items() if n in names})
+
+    def walk(self) -> None:
+        """All nodes, in the order of the graph."""
+        for node in self.graph.proto.graph.node:
+            match node.op_type:
+                case "QuantizeLinear":
+                    if node.output[0] not in self.quantised:
+                        self._quantise(node)
+                case "DequantizeLinear":
+                    if node.input[0] in self.quantised:
+                        self._dequantise(node)
+                case "Scan":
+                    self.attempt(partial(lower_scan, self, node, self._inside))
+                case _:
+                    self._layout_or_integers(node)
+
+    def _inside(self, graph: QdqGraph, quantised: Mapping[str, Value]) -> dict[str, Value]:
+        """The nodes of a subgraph, its kernels among all others; what its tensors stand for."""
+        inner = _Walk(graph, self.make_math, self.unary)
+        inner.tensors, inner.kernels, inner.constants = self.tensors, self.kernels, self.constants
+        inner.names |= self.names
+        inner.quantised |= quantised
+        before = len(self.tensors)
+        inner.walk()
+        for name in list(self.tensors)[before:]:  # tensors of a body are none of the model's own
+            self.tensors[name] = replace(self.tensors[name], onnx="")
+        self.names |= inner.names
+        return inner.values
 
     def _read_as_it_is(self, name: str) -> bool:
         """Whether anything reads a graph input without quantising it first."""
@@ -456,20 +482,29 @@ def _named(network: Network) -> set[str]:
 def without_dead(network: Network) -> Network:
     """Kernels and tensors that no output depends on go; inputs stay, as they are the network's interface."""
     live = {port.tensor for port in network.ports}
-    kept: list[Kernel] = []
-    for kernel in reversed(network.kernels):
-        if live.intersection(outputs_of(kernel)):
-            live.update(inputs_of(kernel))
-            live.update(outputs_of(kernel))
-            kept.append(kernel)
+    kept: list[int] = []
+    number = len(network.kernels) - 1
+    while number >= 0:
+        repeat = network.repeat_of(number)
+        together = range(repeat.first, number + 1) if repeat else range(number, number + 1)  # a repetition goes whole
+        if any(live.intersection(outputs_of(network.kernels[i])) for i in together):
+            for i in together:
+                live.update(inputs_of(network.kernels[i]), outputs_of(network.kernels[i]))
+            kept += reversed(together)
+        number = together.start - 1
+    kept.reverse()
+    places = {number: place for place, number in enumerate(kept)}
     return Network(
         name=network.name,
         tensors=tuple(t for t in network.tensors if t.name in live),
-        kernels=tuple(reversed(kept)),
+        kernels=tuple(network.kernels[i] for i in kept),
         ports=network.ports,
+        repeats=tuple(
+            replace(r, first=places[r.first], last=places[r.last]) for r in network.repeats if r.first in places
+        ),
     )
 
 
 def lower(proto: onnx.ModelProto, name: str, *, make_math: MakeMath, unary: UnaryTable) -> Lowered:
     """The kernels of a QDQ model. Raises `Refusal`: tensors that no memory holds (BL0302) or nothing makes (BL0304)."""
-    return _Walk(proto, name, make_math, unary).run()
+    return _Walk(read_qdq(proto, name), make_math, unary).run()

@@ -23,6 +23,7 @@ from bitline.ir.kernels import (
     Move,
     Part,
     Port,
+    Repeat,
     Tensor,
 )
 from bitline.lower.qdq import DTYPES, QdqGraph, Value
@@ -90,6 +91,7 @@ class Lowering:
         self.quantised: dict[str, Value] = {}
         self.names: set[str] = set()
         self.matrices: dict[tuple[str, ArrayMath], str] = {}
+        self.repeats: list[Repeat] = []
 
     # -- names, so that two kernels never share one --------------------------------------------------------------------
 
@@ -107,12 +109,13 @@ class Lowering:
     def attempt(self, build: Callable[[], None]) -> Unfit | None:
         """Run `build`; where no unit fits, everything is as before and the reason comes back."""
         values, quantised, names = dict(self.values), dict(self.quantised), set(self.names)
-        counts = len(self.kernels), len(self.tensors), len(self.constants)
+        counts = len(self.kernels), len(self.tensors), len(self.constants), len(self.repeats)
         try:
             build()
         except Unfit as unfit:
             self.values, self.quantised, self.names = values, quantised, names
             del self.kernels[counts[0] :]
+            del self.repeats[counts[3] :]
             for table, count in ((self.tensors, counts[1]), (self.constants, counts[2])):
                 for name in list(table)[count:]:
                     del table[name]

@@ -63,6 +63,17 @@ def modulo(a: Ints, b: Ints) -> Ints:
     return np.where(b == 0, 0, np.mod(a, np.where(b == 0, 1, b)))
 
 
+def length(a: Ints, b: Ints, mantissas: Sequence[int], shift: int) -> Ints:
+    """floor(sqrt(S) / 2^shift + 1/2), S = a^2 m_0 + b^2 m_1 < 2^52.
+
+    Below 2^52 the floor of the double nearest to sqrt(S) is isqrt(S): n^2 - 1 has a root 1/(2n) below n, and doubles
+    below n <= 2^26 lie closer than that.
+    """
+    squares = a * a * np.int64(mantissas[0]) + b * b * np.int64(mantissas[1])
+    root = np.floor(np.sqrt(squares.astype(np.float64))).astype(np.int64)
+    return (root + (1 << shift >> 1)) >> shift
+
+
 def curve(x: Ints, knots: Ints) -> Ints:
     """A function of 16 bits by 2^k + 1 knots at equal distances over -2^15..2^15, straight lines between them:
 

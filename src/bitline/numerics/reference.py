@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -130,6 +130,8 @@ def elementwise_result(kernel: Elementwise, network: Network, values: Values, co
         case "table":
             smallest = LIMITS[network.tensor(kernel.reads[0].x).dtype][0]
             return vector.look_up(raw[0], constants[kernel.table].astype(np.int64), smallest)
+        case "length":
+            result = elementwise.length(n[0], n[1], m, kernel.shift)
         case "curve":
             result = elementwise.curve(raw[0], constants[kernel.table].astype(np.int64))
         case _:
@@ -144,12 +146,16 @@ def _lookup(kernel: Lookup, values: Values, constants: Constants) -> Ints:
     return table[np.clip(wrapped, 0, len(table) - 1)]
 
 
-def _move(kernel: Move, network: Network, values: Values) -> Ints:
-    stored = np.zeros(network.tensor(kernel.y).shape, np.int64)
+def _move(kernel: Move, network: Network, values: Values, turn: int) -> Ints:
+    held = values.get(kernel.y)
+    fills = held is not None and any(part.write_step for part in kernel.parts)
+    stored = held.astype(np.int64) if held is not None and fills else np.zeros(network.tensor(kernel.y).shape, np.int64)
     flat = stored.reshape(-1)
     for part in kernel.parts:
         zero = network.tensor(part.x).zero_point
-        flat[part.write.evaluate().reshape(-1)] = gather(values[part.x], part.read.evaluate(), zero).reshape(-1)
+        source, target = part.read.evaluate(), part.write.evaluate() + turn * part.write_step
+        source = np.where(source < 0, source, source + turn * part.read_step)
+        flat[target.reshape(-1)] = gather(values[part.x], source, zero).reshape(-1)
     return stored
 
 
@@ -169,9 +175,15 @@ def no_host(kernel: Host, inputs: Sequence[npt.NDArray[np.generic]]) -> Sequence
 
 
 def evaluate_kernel(
-    kernel: Kernel, network: Network, values: Values, constants: Constants, run_host: RunHost = no_host
+    kernel: Kernel,
+    network: Network,
+    values: Values,
+    constants: Constants,
+    run_host: RunHost = no_host,
+    turn: int = 0,
 ) -> tuple[Values, int, int]:
-    """(stored outputs by name, converter readings, clipped ones) of one kernel, its inputs taken from `values`."""
+    """(stored outputs by name, converter readings, clipped ones) of one kernel in pass `turn` of its repetition, its
+    inputs taken from `values`."""
     readings = clipped = 0
     if isinstance(kernel, Host):
         made = run_host(kernel, [values[name] for name in kernel.xs])
@@ -200,10 +212,24 @@ def evaluate_kernel(
         case Lookup():
             result = scatter(kernel.write, _lookup(kernel, values, constants), y)
         case Move():
-            result = _move(kernel, network, values)
+            result = _move(kernel, network, values, turn)
         case _:
             assert_never(kernel)
     return {kernel.y: result}, readings, clipped
+
+
+def execution_order(network: Network) -> Iterator[tuple[int, int]]:
+    """(kernel, pass) of everything that one inference runs."""
+    number = 0
+    while number < len(network.kernels):
+        repeat = network.repeat_of(number)
+        if repeat is None:
+            yield number, 0
+            number += 1
+            continue
+        for turn in range(repeat.count):
+            yield from ((inner, turn) for inner in range(repeat.first, repeat.last + 1))
+        number = repeat.last + 1
 
 
 def constant_tensors(network: Network, constants: Constants) -> Values:
@@ -216,8 +242,8 @@ def evaluate(network: Network, constants: Constants, inputs: Values, run_host: R
     shape."""
     values = {**constant_tensors(network, constants), **inputs}
     conversions = clipped = 0
-    for kernel in network.kernels:
-        made, readings, over = evaluate_kernel(kernel, network, values, constants, run_host)
+    for number, turn in execution_order(network):
+        made, readings, over = evaluate_kernel(network.kernels[number], network, values, constants, run_host, turn)
         values |= made
         conversions, clipped = conversions + readings, clipped + over
     return Evaluated(values=values, conversions=conversions, clipped=clipped)

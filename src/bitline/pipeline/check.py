@@ -11,7 +11,7 @@ import numpy.typing as npt
 from bitline.core.diagnostics import Diagnostic
 from bitline.engines.ort import Session, expose
 from bitline.ir.kernels import NUMPY, MatMul, inputs_of, outputs_of
-from bitline.numerics.reference import constant_tensors, evaluate, evaluate_kernel
+from bitline.numerics.reference import constant_tensors, evaluate, evaluate_kernel, execution_order
 from bitline.numerics.stored import from_bytes, from_stored, to_bytes
 from bitline.pipeline.contents import Contents, computes, run_golden
 from bitline.sim.runner import Runner
@@ -165,9 +165,10 @@ def qdq_tensors(contents: Contents, feeds: Mapping[str, Array], *, optimise: boo
         stored = np.zeros(int(np.prod(tensor.shape)), np.float32 if tensor.dtype == "f32" else np.int64)
         stored[tensor.view.evaluate().reshape(-1)] = values[tensor.onnx].reshape(-1).astype(stored.dtype)
         found[tensor.name] = stored.reshape(tensor.shape)
-    for kernel in network.kernels:  # copies and parts that no ONNX tensor stands for
-        if any(name not in found for name in outputs_of(kernel)):
-            found |= evaluate_kernel(kernel, network, found, contents.constants, contents.host.run)[0]
+    for number, turn in execution_order(network):  # copies, parts and passes that no ONNX tensor stands for
+        kernel = network.kernels[number]
+        if network.repeat_of(number) or any(name not in found for name in outputs_of(kernel)):
+            found |= evaluate_kernel(kernel, network, found, contents.constants, contents.host.run, turn)[0]
     return found
 
 
@@ -176,7 +177,10 @@ def teacher_forced(contents: Contents, feeds: Mapping[str, Array]) -> Agreement:
     network = contents.network
     values = qdq_tensors(contents, feeds, optimise=False)
     got: dict[str, Array] = {}
-    for kernel in network.kernels:
+    carried = {name for repeat in network.repeats for name in repeat.carried}
+    for number, kernel in enumerate(network.kernels):
+        if network.repeat_of(number) or carried.intersection(outputs_of(kernel)):
+            continue  # its tensors are no tensors of the model, but of the body of a Scan
         fed = {name: values[name] for name in inputs_of(kernel)}
         got |= evaluate_kernel(kernel, network, fed, contents.constants, contents.host.run)[0]
     return compare(got, values) if got else Agreement(values=0, equal=0, within_one=0, largest_difference=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +110,16 @@ def to_kernels(model: Model, chip: Chip) -> Lowered:
     return lower(model.proto, model.path.name, make_math=make_math, unary=unary)
 
 
+def with_states(lowered: Lowered, states: Sequence[tuple[str, str]]) -> Lowered:
+    """The same kernels; outputs that feed an input at the next step say so."""
+    feeds = dict(states)
+    ports = tuple(
+        replace(port, state=feeds[port.name]) if port.direction == "output" and port.name in feeds else port
+        for port in lowered.network.ports
+    )
+    return replace(lowered, network=replace(lowered.network, ports=ports))
+
+
 def buffers(chip: Chip, model: str) -> Buffers:
     """The buffers of one core."""
     memory = chip.memory
@@ -136,7 +146,7 @@ def matrix_strips(network: Network, chip: Chip) -> dict[int, tuple[ColumnStrip, 
 def make_plan(network: Network, chip: Chip) -> Planned:
     """Placement and schedule; the packer answers the schedule's questions."""
     strips = matrix_strips(network, chip)
-    matrices = {n: kernel.matrix.name for n, kernel in enumerate(network.kernels) if isinstance(kernel, MatMul)}
+    matrices = {number: network.weights_of(number) for number in strips}
     known: dict[tuple[int, ...], dict[int, tuple[StripPlan, ...]] | None] = {}
 
     def pack(kernels: Sequence[int]) -> dict[int, tuple[StripPlan, ...]] | None:
@@ -154,10 +164,10 @@ def make_plan(network: Network, chip: Chip) -> Planned:
 
 
 def _packed(
-    strips: dict[int, tuple[ColumnStrip, ...]], matrices: Mapping[int, str], chip: Chip
+    strips: dict[int, tuple[ColumnStrip, ...]], matrices: Mapping[int, tuple[str, int] | None], chip: Chip
 ) -> dict[int, tuple[StripPlan, ...]] | None:
     """Every matrix once: kernels that share one find it in the same places."""
-    first: dict[str, int] = {}
+    first: dict[tuple[str, int] | None, int] = {}
     for kernel, matrix in matrices.items():
         first.setdefault(matrix, kernel)
     order = [kernel for kernel, matrix in matrices.items() if first[matrix] == kernel]
@@ -201,10 +211,16 @@ def make_program(lowered: Lowered, planned: Planned, chip: Chip) -> Built:
     return build_program(lowered.network, planned.schedule, lowered.constants, machine)
 
 
-def compile_model(model: Model, samples: Mapping[str, Array] | None, chip: Chip, options: QuantOptions) -> Compiled:
-    """All stages; nothing is checked yet. Raises `Refusal`."""
-    quantised = quantise(model, samples, options)
-    lowered = to_kernels(quantised.model, chip)
+def compile_model(
+    model: Model,
+    samples: Mapping[str, Array] | None,
+    chip: Chip,
+    options: QuantOptions,
+    states: Sequence[tuple[str, str]] = (),
+) -> Compiled:
+    """All stages; nothing is checked yet. `states`: (output, input) pairs of a stream. Raises `Refusal`."""
+    quantised = quantise(model, samples, replace(options, states=tuple(states)))
+    lowered = with_states(to_kernels(quantised.model, chip), states)
     planned = make_plan(lowered.network, chip)
     built = make_program(lowered, planned, chip)
     program = binary.encode(built.program)

@@ -154,7 +154,8 @@ def facts_of(model: str, chip: Chip, figures: Mapping[str, Json]) -> Facts:
         return value
 
     def share(key: str) -> float:
-        return 100 * number(key) / number("macs") if number("macs") else 0.0
+        whole = sum(number(f"macs_on_{where}") for where in ("arrays", "vector", "host"))
+        return 100 * number(key) / whole if whole else 0.0
 
     host = "none: the chip does everything"
     if number("host_kernels"):
@@ -171,9 +172,8 @@ def facts_of(model: str, chip: Chip, figures: Mapping[str, Json]) -> Facts:
         wear = f"{number('writes_per_cell_max'):,.0f} writes per inference of the worst cell{lasts}"
     found = limits(chip)
     keys = ", ".join(limit.partition(":")[0] for limit in found)
-    stated = (
-        (("not carried out", keys, f"stated by the target, not done by programs: {'; '.join(found)}"),) if found else ()
-    )
+    told = f"stated by the target, not done by programs: {'; '.join(found)}"
+    stated = (("not carried out", keys, told),) if found else ()
     return Facts(
         title=f"{model} on {chip.name}",
         model=model,

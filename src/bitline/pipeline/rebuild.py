@@ -14,7 +14,7 @@ from bitline.graph.model import Model
 from bitline.isa import binary
 from bitline.lower.golden import golden_model
 from bitline.pipeline.check import Check
-from bitline.pipeline.compile import Compiled, Quantised, make_program, to_kernels
+from bitline.pipeline.compile import Compiled, Quantised, make_program, to_kernels, with_states
 from bitline.pipeline.contents import Contents, package_contents
 from bitline.schedule.plan import Planned, block_residencies
 from bitline.sim import timing
@@ -48,7 +48,8 @@ def _again(contents: Contents) -> dict[str, bytes]:
     manifest, chip = contents.manifest, contents.chip
     user_file = Path(contents.network.name)
     model = Model(proto=contents.qdq, name=manifest.model, path=user_file, remarks=manifest.remarks)
-    lowered = to_kernels(model, chip)
+    states = [(port.name, port.state) for port in contents.network.ports if port.state]
+    lowered = with_states(to_kernels(model, chip), states)
     planned = Planned(schedule=contents.schedule, blocks=block_residencies(lowered.network, contents.schedule))
     built = make_program(lowered, planned, chip)
     compiled = Compiled(

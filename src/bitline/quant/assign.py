@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,7 +13,7 @@ from bitline.quant.masks import Masks
 from bitline.quant.options import QuantOptions
 from bitline.quant.ranges import Observation, Range
 from bitline.quant.steps import Plan, Step
-from bitline.quant.wide import narrow_reads
+from bitline.quant.wide import Widths, narrow_reads
 
 LARGEST_VALUE: Final = 1e30  # the product of two such scales still is a float32
 
@@ -42,10 +42,10 @@ def assign_grids(
     *,
     extremes: Mapping[str, Range],
     masks: Masks,
-    wide: Collection[str],
+    widths: Widths,
     options: QuantOptions,
 ) -> Grids:
-    """The grids that `ranges` (of every observed owner) lead to; the tensors of `wide` get 16 bits, over `extremes`.
+    """The grids that `ranges` (of every observed owner) lead to; wide tensors get 16 bits, over `extremes`.
 
     Softmax always has [0, 1], so that 1.0 is the largest integer exactly (scale 1/255 or 1/32767).
     """
@@ -63,10 +63,10 @@ def assign_grids(
         return name not in softmax and name not in masks.ranges
 
     def width(name: str) -> int:
-        return WIDE if name in wide else bits
+        return WIDE if name in widths.tensors else bits
 
     owners = sorted(set(plan.owner.values()))
-    narrowed = narrow_reads(plan, wide)
+    narrowed = narrow_reads(plan, widths)
     constants = {
         (step.node, name): activation_grid(*limits(name), bits if step.kind is Kind.PRODUCT else width(step.output))
         for step in plan.steps
@@ -85,6 +85,20 @@ def assign_grids(
         },
         narrowed=narrowed,
     )
+
+
+def tied(plan: Plan, grids: Grids, pairs: Sequence[tuple[str, str]]) -> Grids:
+    """The same grids, but one for both tensors of each pair (a state as it leaves and as it enters)."""
+    of = dict(grids.of)
+    for left, right in pairs:
+        owners = [plan.owner[name] for name in (left, right) if name in plan.owner]
+        if len(owners) < 2:
+            continue
+        both = [of[owner] for owner in owners]
+        low, high = min(g.limits()[0] for g in both), max(g.limits()[1] for g in both)
+        together = activation_grid(low, high, max(g.bits for g in both))
+        of |= dict.fromkeys(owners, together)
+    return Grids(of=of, constants=grids.constants, narrow=grids.narrow, narrowed=grids.narrowed)
 
 
 def unfit(wiring: Wiring, plan: Plan, seen: Mapping[str, Observation], masks: Masks) -> dict[str, str]:

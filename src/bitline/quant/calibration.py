@@ -93,7 +93,7 @@ def sample_count(feeds: Mapping[str, Array], model: Model) -> int:
 
 def _per_sample(given: tuple[int, ...], shape: tuple[int, ...]) -> int | None:
     """Entries of axis 0 that one run takes: the model's own batch, or 1 where the stack adds an axis; None: no fit."""
-    if len(given) == len(shape) and given[1:] == shape[1:] and shape and given[0] % shape[0] == 0:
+    if len(given) == len(shape) and given[1:] == shape[1:] and shape and shape[0] and given[0] % shape[0] == 0:
         return shape[0]
     return 1 if given[1:] == shape and given else None
 

@@ -10,6 +10,8 @@ from bitline.core.diagnostics import Diagnostic, Refusal
 Granularity = Literal["channel", "tensor"]
 Method = Literal["best", "minmax", "percentile"]
 ResidualBits = Literal["auto", 8, 16]
+UnaryBits = Literal["auto", 8, 16]
+LayerBits = Literal["auto", 8, 16]
 
 FEWEST_BITS: Final = 2
 MOST_BITS: Final = 8
@@ -22,8 +24,11 @@ class QuantOptions:
     `granularity`: one weight scale per output channel, or per tensor. `method`: how activation ranges follow from the
     calibration samples; "best" tries the others and keeps the one with the smallest error at the outputs.
     `percentile`: share of values inside the range, in percent, for "percentile" and "best".
-    `residual_bits`: width of the residual path into LayerNormalization; "auto" takes 16 bits where 8 leave the outputs
-    below `residual_threshold_db` and 16 are better.
+    `states`: (output, input) of every state of a stream: one grid for both, and samples that lack it are a stream.
+    `residual_bits`: width of the residual path into LayerNormalization. `unary_bits`: what functions of one value
+    (Sigmoid, Sqrt, ...) may read of a 16-bit tensor; 16 also keeps the sums of squares below a Sqrt in 16 bits.
+    `layer_bits`: what layers on arrays read; 16 bits take the arrays twice. "auto" tries 16 bits, in this order, where
+    8 leave the outputs below `residual_threshold_db`, and takes them where they gain 3 dB (layers: 6 dB).
     """
 
     weight_bits: int = 8
@@ -31,8 +36,11 @@ class QuantOptions:
     granularity: Granularity = "channel"
     method: Method = "best"
     percentile: float = 99.99
+    states: tuple[tuple[str, str], ...] = ()
     residual_bits: ResidualBits = "auto"
     residual_threshold_db: float = 20.0
+    unary_bits: UnaryBits = "auto"
+    layer_bits: LayerBits = "auto"
 
     def check(self) -> None:
         """Raise `Refusal` (BL0101) naming every option out of range."""
@@ -50,6 +58,10 @@ class QuantOptions:
             wrong("--method", self.method, ", ".join(get_args(Method)))
         if self.residual_bits not in get_args(ResidualBits):
             wrong("residual_bits", self.residual_bits, "auto, 8, 16")
+        if self.unary_bits not in get_args(UnaryBits):
+            wrong("unary_bits", self.unary_bits, "auto, 8, 16")
+        if self.layer_bits not in get_args(LayerBits):
+            wrong("layer_bits", self.layer_bits, "auto, 8, 16")
         if not -200 <= self.residual_threshold_db <= 200:
             wrong("residual_threshold_db", self.residual_threshold_db, "-200 to 200")
         if not 50 < self.percentile <= 100:

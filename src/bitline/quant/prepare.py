@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy.typing as npt
@@ -16,7 +16,16 @@ from bitline.quant.opset import with_int16
 from bitline.quant.options import QuantOptions
 from bitline.quant.ranges import Observation, observe
 from bitline.quant.steps import Plan, plan_steps
-from bitline.quant.wide import cell_state, narrow_reads, residual_path, softmax_axis, wide_softmax
+from bitline.quant.wide import (
+    Widths,
+    cell_state,
+    lengths,
+    narrow_reads,
+    residual_path,
+    root_sums,
+    softmax_axis,
+    wide_softmax,
+)
 
 Array = npt.NDArray[Any]
 
@@ -25,8 +34,9 @@ Array = npt.NDArray[Any]
 class Prepared:
     """A plan with everything that was observed for it.
 
-    `wide` always takes 16 bits, `residual` may. `model` is in an opset with int16 where one of them holds something;
-    `original`, the model as it was given, has the same plan, or is None.
+    `wide` always takes 16 bits; `residual`, `roots` and what layers read may. `model` is in an opset with int16 where
+    one of the first three holds something; `original`, the model as it was given, has the same plan, or is None.
+    `leave` stays in float.
     """
 
     model: Model
@@ -36,17 +46,33 @@ class Prepared:
     masks: Masks
     wide: frozenset[str]
     residual: frozenset[str]
+    roots: frozenset[str]
+    leave: Mapping[str, str]
     remarks: tuple[str, ...]
+
+    def raised(self) -> Prepared | None:
+        """The same in an opset with int16; None where the model cannot be raised, or would be another one."""
+        model = with_int16(self.model)
+        if model is None or plan_steps(model, self.leave) != self.plan:
+            return None
+        return replace(self, model=model)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Widths:
+class _Found:
+    """Candidates for 16 bits, by why."""
+
     softmax: frozenset[str] = frozenset()
     cells: frozenset[str] = frozenset()
+    lengths: frozenset[str] = frozenset()
+    roots: frozenset[str] = frozenset()
     residual: frozenset[str] = frozenset()
 
-    def all(self) -> frozenset[str]:
-        return self.softmax | self.cells | self.residual
+    def any(self) -> frozenset[str]:
+        return self.certain() | self.residual | self.roots
+
+    def certain(self) -> frozenset[str]:
+        return self.softmax | self.cells | self.lengths
 
 
 def prepare(model: Model, feeds: Mapping[str, Array], options: QuantOptions) -> Prepared:
@@ -56,29 +82,33 @@ def prepare(model: Model, feeds: Mapping[str, Array], options: QuantOptions) -> 
     """
     remarks: list[str] = []
     original, plan = model, plan_steps(model)
-    widths = _widths(model, plan, options)
-    if widths.all():
+    found = _found(model, plan, options)
+    if found.any():
         raised = with_int16(model)
         if raised is None:
             remarks.append("no 16-bit activations: the model cannot be raised to opset 21")
-            widths = _Widths()
+            found = _Found()
         else:
             model, plan = raised, plan_steps(raised)
-            widths = _widths(model, plan, options)
+            found = _found(model, plan, options)
     wiring = Wiring(model.proto.graph)
     crests = {step.inputs[0]: softmax_axis(wiring, step) for step in plan.steps if step.kind is Kind.SOFTMAX}
-    wanted = set(plan.owner.values()) | {name for _, name in narrow_reads(plan, widths.all())}
+    narrowed = narrow_reads(plan, Widths(tensors=found.any()))
+    wanted = set(plan.owner.values()) | {name for _, name in narrowed}
     observed = sorted(wanted - set(wiring.constants))
     seen = observe(model, observed, feeds, histogram=options.method != "minmax", crests=crests)
     leave = unfit(wiring, plan, seen, find_masks(wiring, plan, seen))
     if leave:
         plan = plan_steps(model, leave)
-        widths = _widths(model, plan, options) if widths.all() else widths
+        found = _found(model, plan, options) if found.any() else found
     masks = find_masks(wiring, plan, seen)
-    if widths.softmax:
-        remarks.append(f"{len(widths.softmax)} Softmax over more than 128 elements in 16 bits")
-    if widths.cells:
-        remarks.append(f"{len(widths.cells)} tensors of recurrent cells in 16 bits")
+    for tensors, what in (
+        (found.softmax, "Softmax over more than 128 elements"),
+        (found.cells, "tensors of recurrent cells"),
+        (found.lengths, "tensors of magnitudes sqrt(a^2 + b^2)"),
+    ):
+        if tensors:
+            remarks.append(f"{len(tensors)} {what} in 16 bits")
     if masks.remark:
         remarks.append(masks.remark)
     return Prepared(
@@ -87,15 +117,19 @@ def prepare(model: Model, feeds: Mapping[str, Array], options: QuantOptions) -> 
         plan=plan,
         seen=seen,
         masks=masks,
-        wide=widths.softmax | widths.cells,
-        residual=widths.residual - widths.softmax - widths.cells,
+        wide=found.certain(),
+        residual=found.residual - found.certain(),
+        roots=found.roots - found.certain(),
+        leave=leave,
         remarks=tuple(remarks),
     )
 
 
-def _widths(model: Model, plan: Plan, options: QuantOptions) -> _Widths:
-    return _Widths(
+def _found(model: Model, plan: Plan, options: QuantOptions) -> _Found:
+    return _Found(
         softmax=wide_softmax(Wiring(model.proto.graph), plan),
         cells=cell_state(plan),
+        lengths=lengths(plan),
+        roots=root_sums(plan) if options.unary_bits != 8 else frozenset(),
         residual=residual_path(plan) if options.residual_bits != 8 else frozenset(),
     )

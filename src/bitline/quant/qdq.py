@@ -57,7 +57,7 @@ class _Writer:
         self.weight_scales = self._weight_scales()
 
     def write(self) -> onnx.ModelProto:
-        by_node = {step.node: step for step in self.plan.steps}
+        by_node = {name: step for step in self.plan.steps for name in (step.node, *step.inner)}
         by_last = {step.activation or step.node: step for step in self.plan.steps}
         for value in self.graph.input:
             if value.name in self.plan.owner:

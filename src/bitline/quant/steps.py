@@ -1,5 +1,6 @@
 """What the quantiser sees in a graph: compute steps, each a node with the Relu or Clip that directly follows it.
 
+    y = Sqrt(Add(Pow(a, 2), Pow(b, 2)))       -->   Step("Sqrt", inputs=(a, b), output=y)
     y = Relu(Conv(x, w, b)); z = MaxPool(y)   -->   Step("Conv", activation="Relu", output=y), Step("MaxPool", output=z)
 
 Between a step's nodes nothing is rounded; every step's output is. A step that only moves or selects values keeps the
@@ -9,12 +10,13 @@ scale and zero point of its input, so that it costs no rounding either. Every ot
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import onnx
 
+from bitline.graph.lengths import Length, length_at
 from bitline.graph.model import Model, Wiring, attribute
 from bitline.quant.kinds import FLOAT, Kind, classify, values_of
 
@@ -26,7 +28,8 @@ FUSES: Final = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Add")
 class Step:
     """One step. `inputs` are the activations it reads, `constants` those of its operands that are constant.
 
-    `activation` is the name of the fused Relu or Clip. `weight_axis` counts output channels; None: one scale for all.
+    `activation` is the name of the fused Relu or Clip, `inner` names the nodes of a length before its Sqrt.
+    `weight_axis` counts output channels; None: one scale for all.
     """
 
     node: str
@@ -36,6 +39,7 @@ class Step:
     outputs: tuple[str, ...]
     constants: tuple[str, ...] = ()
     activation: str = ""
+    inner: tuple[str, ...] = ()
     weight: str = ""
     weight_axis: int | None = 0
     bias: str = ""
@@ -71,9 +75,13 @@ def plan_steps(model: Model, leave: Mapping[str, str] = {}) -> Plan:
     wiring = Wiring(model.proto.graph)
     steps: list[Step] = []
     left: list[Left] = []
-    fused: set[str] = set()
+    lengths = _lengths(wiring, leave)
+    fused = {inner.name for length in lengths.values() for inner in length.inner}
     for node in model.proto.graph.node:
         if node.name in fused:
+            continue
+        if node.name in lengths:
+            steps.append(_length_step(node, lengths[node.name]))
             continue
         verdict = leave.get(node.name) or classify(node, wiring)
         if isinstance(verdict, str):
@@ -120,6 +128,36 @@ def _step(node: onnx.NodeProto, kind: Kind, follower: onnx.NodeProto | None, wir
     )
 
 
+def _lengths(wiring: Wiring, leave: Collection[str]) -> dict[str, Length]:
+    """The lengths of vectors whose squares nothing else reads, by their Sqrt."""
+    found: dict[str, Length] = {}
+    for node in wiring.graph.node:
+        length = length_at(node, wiring.producer, wiring.array)
+        if length is None or any(part.name in leave for part in (node, *length.inner)):
+            continue
+        nodes = {node.name, *(inner.name for inner in length.inner)}
+        alone = all(
+            reader is not None and reader.name in nodes
+            for reader in (wiring.only_reader(inner.output[0]) for inner in length.inner)
+        )
+        shapes = {wiring.shape(name) for name in (length.a, length.b, node.output[0])}
+        constant = {length.a, length.b} & wiring.constants.keys()
+        if alone and not constant and len(shapes) == 1 and wiring.elem_type(node.output[0]) == FLOAT:
+            found[node.name] = length
+    return found
+
+
+def _length_step(node: onnx.NodeProto, length: Length) -> Step:
+    return Step(
+        node=node.name,
+        op_type="Sqrt",
+        kind=Kind.ELEMENTWISE,
+        inputs=(length.a, length.b),
+        outputs=(node.output[0],),
+        inner=tuple(inner.name for inner in length.inner),
+    )
+
+
 def _weight_axis(node: onnx.NodeProto, wiring: Wiring) -> int | None:
     """The axis of the weights that counts output channels; None where none does (grouped ConvTranspose)."""
     match node.op_type:
@@ -139,7 +177,7 @@ def _idle_moves(steps: Sequence[Step], wiring: Wiring) -> set[str]:
     Rounding what a float LSTM hands to itself, or to an output, would cost accuracy and gain nothing.
     """
     moving = {step.node: step for step in steps if step.kind in (Kind.MOVE, Kind.JOIN)}
-    computing = {step.node for step in steps} | {step.activation for step in steps}
+    computing = {name for step in steps for name in (step.node, step.activation, *step.inner)}
     computing -= set(moving)
     neighbours: dict[str, set[str]] = defaultdict(set)
     outside: dict[str, set[str]] = defaultdict(set)

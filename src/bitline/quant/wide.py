@@ -1,17 +1,22 @@
 """Which activations take 16 bits, because 8 cost too much, and which of their readers still read 8.
 
 softmax         over more than 128 elements: 8 bits lose 20 % of the mass at 512 keys (measured on flat attention)
+length          of a vector of two: the magnitude of a spectrum, and the values that it is the length of
+                    y16 = Sqrt(Add(Pow(a16, 2), Pow(b16, 2)))
 residual path   of transformers: every Add in front of a LayerNormalization, and what those add up
                     x16 = Add(Gemm(a), LayerNormalization(b));  y = LayerNormalization(x16)
                 8 bits take a 6-layer post-LN transformer to 3 dB, 16 bits on this path to 16 dB (measured, MiniLM)
 cell            of a recurrent network: what is carried from step to step, and the sums that its gates read
                     c16' = Add(Mul(Sigmoid(f), c16), Mul(Sigmoid(i), Tanh(g)))      h16' = Add(g, Mul(z, Sub(h16, g)))
                 8 bits for c take an LSTM to 7 dB (measured, voice detection)
+root            sums of squares below a Sqrt, where its table reads 16 bits: the root spreads what is small
+                    y = Sqrt(Add(Pow(a, 2), Pow(b, 2)))          8 bits lose 16 dB of a spectrum (measured, the same)
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from bitline.graph.model import Wiring, attribute
@@ -20,6 +25,15 @@ from bitline.quant.steps import Plan, Step
 
 LONGEST_NARROW_SOFTMAX: Final = 128
 GATES: Final = ("Sigmoid", "HardSigmoid")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Widths:
+    """What takes 16 bits: `tensors` (owners of grids), what the `layers` (steps) read, and functions of one value."""
+
+    tensors: frozenset[str] = frozenset()
+    layers: frozenset[str] = frozenset()
+    unary_bits: int = 8
 
 
 def wide_softmax(wiring: Wiring, plan: Plan) -> frozenset[str]:
@@ -42,18 +56,31 @@ def softmax_width(wiring: Wiring, step: Step) -> int:
     return shape[softmax_axis(wiring, step)]
 
 
-def narrow_reads(plan: Plan, wide: Collection[str]) -> frozenset[tuple[str, str]]:
-    """The (step, operand) pairs that read a tensor of `wide` in 8 bits.
+def lengths(plan: Plan) -> frozenset[str]:
+    """The lengths of vectors of two, and what they are the lengths of."""
+    return frozenset(plan.owner[name] for step in plan.steps if step.inner for name in (*step.inputs, step.output))
 
-    Layers and tables read 8 bits, and so do products; but P V reads the probabilities of a long softmax as they are.
+
+def layer_inputs(plan: Plan, layers: Collection[str]) -> frozenset[str]:
+    """What these layers read: 16 bits for them."""
+    return frozenset(plan.owner[step.inputs[0]] for step in plan.steps if step.node in layers)
+
+
+def narrow_reads(plan: Plan, widths: Widths) -> frozenset[tuple[str, str]]:
+    """The (step, operand) pairs that read a wide tensor in 8 bits.
+
+    Layers read 8 bits unless they are among those of `widths`, and so do products; but P V reads the probabilities of a
+    long softmax as they are.
     """
     softmax = {step.output for step in plan.steps if step.kind is Kind.SOFTMAX}
+    narrow = {Kind.MATMUL, Kind.UNARY} if widths.unary_bits == 8 else {Kind.MATMUL}
     return frozenset(
         (step.node, name)
         for step in plan.steps
         for name in step.inputs
-        if plan.owner[name] in wide
-        and (step.kind in (Kind.MATMUL, Kind.UNARY) or (step.kind is Kind.PRODUCT and plan.owner[name] not in softmax))
+        if plan.owner[name] in widths.tensors
+        and step.node not in widths.layers
+        and (step.kind in narrow or (step.kind is Kind.PRODUCT and plan.owner[name] not in softmax))
     )
 
 
@@ -66,6 +93,24 @@ def residual_path(plan: Plan) -> frozenset[str]:
     makers = _makers(plan)
     normalised = [plan.owner[step.inputs[0]] for step in plan.steps if step.kind is Kind.NORM]
     return _followed_back(plan, makers, (name for name in normalised if _op(makers, name) in ("Add", "Sum")))
+
+
+def root_sums(plan: Plan) -> frozenset[str]:
+    """What a Sqrt reads, back through sums and means to the squares: Pow(x, 2), Mul(x, x)."""
+    makers = _makers(plan)
+    path: set[str] = set()
+    waiting = [plan.owner[step.inputs[0]] for step in plan.steps if step.op_type == "Sqrt" and not step.inner]
+    while waiting:
+        name = waiting.pop()
+        maker = makers.get(name)
+        if name in path or maker is None:
+            continue
+        if maker.op_type in ("Add", "Sum", "ReduceSum", "ReduceMean"):
+            path.add(name)
+            waiting += [plan.owner[read] for read in maker.inputs if plan.owner[read] in plan.owner]
+        elif maker.op_type == "Pow" or (maker.op_type == "Mul" and len(set(maker.inputs)) < len(maker.inputs)):
+            path.add(name)
+    return frozenset(path)
 
 
 def cell_state(plan: Plan) -> frozenset[str]:

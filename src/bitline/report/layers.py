@@ -15,7 +15,7 @@ from bitline.target.schema import Chip
 
 PS_PER_US = 1_000_000
 FJ_PER_NJ = 1_000_000
-COMPUTES = ("mvm", "vector")
+COMPUTES = ("mvm", "vector", "host")
 BUSY_ENOUGH = 0.5
 """A kernel in which no unit works for half of the time is held up by waiting, not by that unit."""
 
@@ -144,7 +144,7 @@ def layer_table(network: Network, blocks: Sequence[BlockResidency], trace: Trace
                 name=kernel.name,
                 kind=kernel.kind,
                 nodes=kernel.nodes,
-                macs=macs(kernel),
+                macs=network.passes(place) * macs(kernel),
                 mvms=mvms,
                 weight_writes=sum(cost.weight_writes for cost in paid),
                 dma_bytes=sum(cost.dma_bytes for cost in paid),
@@ -156,7 +156,7 @@ def layer_table(network: Network, blocks: Sequence[BlockResidency], trace: Trace
                 energy_nj=energy / FJ_PER_NJ,
                 energy_share=energy / trace.energy_fj if trace.energy_fj else 0.0,
                 energy_by_unit_nj=tuple((u, by_unit[u] / FJ_PER_NJ) for u in sorted(by_unit, key=unit_order)),
-                utilisation=_utilisation(macs(kernel), mvms, chip),
+                utilisation=_utilisation(network.passes(place) * macs(kernel), mvms, chip),
                 arrays=_arrays(place, kernel, held[kernel.matrix.name] if isinstance(kernel, MatMul) else ()),
                 bound_by=bound_by(mine),
             )

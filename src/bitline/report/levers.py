@@ -19,12 +19,13 @@ PLENTY: Final = 0.1
 DEARNESS: Final[tuple[tuple[str, ...], ...]] = (
     ("memory.input_bytes", "memory.psum_bytes", "memory.output_bytes"),
     ("control.issue_ns", "noc.message_ns", "dma.setup_ns", "vector.setup_ns"),
-    ("dma.bytes_per_ns", "memory.shared_bytes_per_ns", "vector.elements_per_ns"),
-    ("memory.dram_bytes_per_ns",),
+    ("dma.bytes_per_ns", "memory.shared_bytes_per_ns", "vector.elements_per_ns", "vector.macs_per_ns"),
+    ("memory.dram_bytes_per_ns", "host.call_ns", "host.bytes_per_ns", "host.macs_per_ns"),
     ("array.per_core", "cores"),
     ("array.step_ns", "array.write_row_ns"),
 )
-"""Keys from cheap to dear, estimated: some KiB of SRAM, a shorter pipeline, wider buses, pins, area, another device."""
+"""Keys from cheap to dear, estimated: some KiB of SRAM, a shorter pipeline, wider buses, pins and
+the host, area, another device."""
 REPLANNED: Final = frozenset(
     ("memory.input_bytes", "memory.psum_bytes", "memory.output_bytes", "array.per_core", "cores")
 )
@@ -67,7 +68,8 @@ def candidates(explained: Explained, network: Network, chip: Chip) -> tuple[Chan
         "mvm": ("array.step_ns", "cores", "memory.psum_bytes"),
         "dma_in": ("memory.shared_bytes_per_ns", "dma.bytes_per_ns", "dma.setup_ns", "memory.input_bytes"),
         "dma_out": ("memory.shared_bytes_per_ns", "dma.bytes_per_ns", "dma.setup_ns", "memory.output_bytes"),
-        "vector": ("vector.elements_per_ns", "vector.setup_ns", "cores"),
+        "vector": ("vector.elements_per_ns", "vector.setup_ns", "vector.macs_per_ns", "cores"),
+        "host": ("host.call_ns", "host.bytes_per_ns", "host.macs_per_ns"),
     }
     keys = by_unit.get(explained.critical.unit, ())
     if explained.critical.share < BUSY_ENOUGH:

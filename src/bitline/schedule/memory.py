@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from bitline.core.diagnostics import Diagnostic, Refusal
-from bitline.ir.kernels import Host, Network, inputs_of, outputs_of
+from bitline.ir.kernels import Host, Move, Network, inputs_of, outputs_of
 from bitline.ir.residency import TensorResidency
 
 ALIGNMENT = 64
@@ -26,9 +26,17 @@ def lifetimes(network: Network) -> dict[str, tuple[int, int]]:
             lives[port.tensor] = (-1, -1)
     lives |= {tensor.name: (-1, len(network.kernels)) for tensor in network.tensors if tensor.constant}
     for step, kernel in enumerate(network.kernels):
-        for name in inputs_of(kernel):
-            lives[name] = (lives[name][0], max(lives[name][1], step))
-        lives |= dict.fromkeys(outputs_of(kernel), (step, step))
+        repeat = network.repeat_of(step)
+        first, last = (repeat.first, repeat.last) if repeat else (step, step)
+        for name in inputs_of(kernel):  # what comes from outside a repetition is read again in its last pass
+            outside = lives[name][0] < first
+            lives[name] = (lives[name][0], max(lives[name][1], last if outside else step))
+        fills = isinstance(kernel, Move) and any(part.write_step for part in kernel.parts)
+        for name in outputs_of(kernel):
+            if name in lives:  # carried: written again
+                lives[name] = (lives[name][0], last)
+            else:
+                lives[name] = (first, last) if fills else (step, step)
     for port in network.ports:
         if port.direction == "output":
             lives[port.tensor] = (lives[port.tensor][0], len(network.kernels))

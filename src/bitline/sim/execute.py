@@ -215,8 +215,8 @@ class Executor:
                 self.write(leaf.writes[0], counters, self.machine.take(instruction, self.read(leaf.reads[0], counters)))
             case HostCall():
                 data = self.read(leaf.reads[0], counters)
-                assert data.shape[1] == 1, "a host call stands in no loop"
-                self.write(leaf.writes[0], counters, self.machine.call(instruction.call, data[:, 0])[:, None])
+                made = [self.machine.call(instruction.call, data[:, turn]) for turn in range(data.shape[1])]
+                self.write(leaf.writes[0], counters, np.stack(made, axis=1))
             case _:
                 assert_never(instruction)
 

@@ -66,6 +66,8 @@ def _element_by_element(post: PostOp, x: Sequence[Ints], n: Sequence[Ints], para
             return elementwise.modulo(x[0], x[1])
         case "table":
             return vector.look_up(x[0], integers(parameters, post.y), LIMITS[post.types[0]][0])
+        case "length":
+            result = elementwise.length(n[0], n[1], m, shift)
         case "curve":
             result = elementwise.curve(x[0], integers(parameters, "s32"))
         case _:

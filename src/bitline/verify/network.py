@@ -47,7 +47,12 @@ def verify_network(network: Network, constants: Constants) -> tuple[Diagnostic, 
         tensors = {tensor.name: tensor for tensor in network.tensors}
         found += [e for tensor in network.tensors if tensor.onnx for e in _all_of(tensor.view, tensor, tensor.name)]
         found += [e for tensor in network.tensors if tensor.constant for e in _values(tensor, constants)]
-        found += [e for kernel in network.kernels for e in _kernel(kernel, tensors, constants)]
+        passes = [network.passes(number) for number in range(len(network.kernels))]
+        found += [
+            e
+            for kernel, times in zip(network.kernels, passes, strict=True)
+            for e in _kernel(kernel, tensors, constants, times)
+        ]
         found += [e for port in network.ports for e in _port(port, tensors[port.tensor])]
     return tuple(found[:FINDINGS])
 
@@ -132,8 +137,10 @@ def _values(tensor: Tensor, constants: Constants) -> Iterator[Diagnostic]:
         yield _error(f"constant {tensor.constant!r} has values that are no {tensor.dtype}", tensor.name)
 
 
-def _kernel(kernel: Kernel, tensors: dict[str, Tensor], constants: Constants) -> Iterator[Diagnostic]:
+def _kernel(kernel: Kernel, tensors: dict[str, Tensor], constants: Constants, passes: int) -> Iterator[Diagnostic]:
     if isinstance(kernel, Host):
+        if passes > 1:
+            yield _error("a host call inside a repetition", kernel.name)
         yield from _host(kernel, tensors, constants)
         return
     y = tensors[kernel.y]
@@ -193,7 +200,7 @@ def _kernel(kernel: Kernel, tensors: dict[str, Tensor], constants: Constants) ->
             if tensors[kernel.x].dtype != "s32":
                 yield _error(f"row numbers of {tensors[kernel.x].dtype}", kernel.name)
         case Move():
-            yield from _move(kernel, tensors, y)
+            yield from _move(kernel, tensors, y, passes)
 
 
 def _host(kernel: Host, tensors: dict[str, Tensor], constants: Constants) -> Iterator[Diagnostic]:
@@ -202,8 +209,8 @@ def _host(kernel: Host, tensors: dict[str, Tensor], constants: Constants) -> Ite
         yield _error(f"no model {kernel.model!r} for the host", kernel.name)
     if not kernel.ys:
         yield _error("a host call that gives nothing", kernel.name)
-    if len({*kernel.xs}) < len(kernel.xs) or len({*kernel.ys}) < len(kernel.ys):
-        yield _error("a tensor is handed to the host twice", kernel.name)
+    if len({*kernel.ys}) < len(kernel.ys):
+        yield _error("the host writes a tensor twice", kernel.name)
     if not 0 <= kernel.macs <= LARGEST << 20:
         yield _error(f"{kernel.macs} multiplications", kernel.name)
 
@@ -211,6 +218,7 @@ def _host(kernel: Host, tensors: dict[str, Tensor], constants: Constants) -> Ite
 def _operator(kernel: Elementwise, tensors: dict[str, Tensor], constants: Constants) -> Iterator[Diagnostic]:
     """Operands and constants of an operator, and that no product leaves 2^53."""
     count = {"product": 2, "quotient": 2, "prelu": 2, "select": 3, "equal": 2, "modulo": 2, "table": 1, "curve": 1}
+    count["length"] = 2
     reads = kernel.reads
     if not 1 <= len(reads) <= 3 or len(reads) != count.get(kernel.op, len(reads)):
         yield _error(f"{len(reads)} operands of `{kernel.op}`", kernel.name)
@@ -231,6 +239,8 @@ def _operator(kernel: Elementwise, tensors: dict[str, Tensor], constants: Consta
         terms = [reach[0] * reach[1] * abs(reads[0].mantissa)]
     if kernel.op == "prelu":
         terms[1] *= reach[0]
+    if kernel.op == "length":
+        terms = [2 * (terms[0] * reach[0] + terms[1] * reach[1])]  # below 2^52
     if kernel.op == "quotient":
         terms = [2 * terms[0] + (reach[1] << kernel.shift), reach[1] << (kernel.shift + 1)]
     wide = 1 << (62 if kernel.op == "quotient" else 53)
@@ -239,8 +249,8 @@ def _operator(kernel: Elementwise, tensors: dict[str, Tensor], constants: Consta
         yield _error(f"`{kernel.op}` reaches {total}", kernel.name)
 
 
-def _move(kernel: Move, tensors: dict[str, Tensor], y: Tensor) -> Iterator[Diagnostic]:
-    """Parts cover the result, each element once."""
+def _move(kernel: Move, tensors: dict[str, Tensor], y: Tensor, passes: int) -> Iterator[Diagnostic]:
+    """Parts cover the result, each element once, over all passes of the repetition that the kernel belongs to."""
     seen: list[np.ndarray[tuple[int, ...], np.dtype[np.int64]]] = []
     for part in kernel.parts:
         why = _map_error(part.read, tensors[part.x]) or _map_error(part.write, y)
@@ -251,7 +261,13 @@ def _move(kernel: Move, tensors: dict[str, Tensor], y: Tensor) -> Iterator[Diagn
         if why:
             yield _error(why, kernel.name)
             return
-        seen.append(part.write.evaluate().reshape(-1))
+        size, moved = prod(tensors[part.x].shape), part.read_step * (passes - 1)
+        source = part.read.evaluate()
+        inside = source[source >= 0] + moved
+        if inside.size and not 0 <= int(inside.min()) <= int(inside.max()) < size:
+            yield _error(f"the last of {passes} passes reads beyond {part.x!r}", kernel.name)
+        turns = np.arange(passes if part.write_step else 1) * part.write_step
+        seen.append((part.write.evaluate().reshape(-1)[None, :] + turns[:, None]).reshape(-1))
     places = np.sort(np.concatenate(seen)) if seen else np.zeros(0, np.int64)
     if not np.array_equal(places, np.arange(prod(y.shape))):
         yield _error("parts that do not cover the result once", kernel.name)

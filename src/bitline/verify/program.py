@@ -16,6 +16,8 @@ from bitline.verify.flat import I64, FlatPost, FlatProgram
 FINDINGS = 16
 WIDEST = 1 << 44
 """No honest number of a program is larger."""
+MANY_READS = 1 << 27
+"""Read clocks above which they are kept in 16 bits where that is enough."""
 MOST_PLACES = 1 << 30
 """Pieces of memory whose last writer is kept."""
 
@@ -35,7 +37,12 @@ def verify_program(data: bytes) -> ProgramProof:
     errors = _structure(program)
     if errors:
         return ProgramProof(errors=tuple(errors), executed=0)
-    return _Run(program).errors()
+    from bitline.verify import races
+
+    proof = _Run(program, races.FEW_TOKENS, races.FEW_LETTERS).errors()
+    if not proof.errors:
+        return proof
+    return _Run(program, races.TOKEN_CAPACITY, races.LETTER_CAPACITY).errors()
 
 
 def _error(message: str, place: str) -> Diagnostic:
@@ -162,7 +169,7 @@ def _is_table(program: FlatProgram, row: I64) -> bool:
 
 OPERANDS = {
     "sum": (1, 2, 3), "product": (2,), "quotient": (2,), "largest": (1, 2, 3), "smallest": (1, 2, 3), "prelu": (2,),
-    "select": (3,), "equal": (2,), "modulo": (2,), "table": (1,), "curve": (1,),
+    "select": (3,), "equal": (2,), "modulo": (2,), "table": (1,), "curve": (1,), "length": (2,),
 }  # fmt: skip
 """How many operands an operation has that goes element by element."""
 
@@ -241,8 +248,8 @@ def _token_errors(program: FlatProgram, unit: str, op: int, token: int, tokens: 
 class _Run:
     """Lays memories out as granules, then runs setup and main as one program with a full stop in between."""
 
-    def __init__(self, program: FlatProgram) -> None:
-        self.program = program
+    def __init__(self, program: FlatProgram, token_capacity: int, letter_capacity: int) -> None:
+        self.program, self.token_capacity, self.letter_capacity = program, token_capacity, letter_capacity
         self.granules = self._granules()
         cores = program.cores
         bases: list[int] = []
@@ -330,6 +337,7 @@ class _Run:
             return [], 0
         queues = cores * count
         slot_table, slot_queue, slots = self._readers(units, starts)
+        read_base, reads = self._read_clocks(slots)
         found = np.zeros((FINDINGS, 5), np.int64)
         spaces = program.spaces
         total, executed, stuck, at, tokens, messages = races.check(
@@ -353,6 +361,8 @@ class _Run:
             slots,
             slot_table,
             slot_queue,
+            np.array([count if s.per_core else 0 for s in spaces] + [count], np.int64),
+            read_base,
             program.arrays,
             program.array_rows,
             program.array_cols,
@@ -363,8 +373,10 @@ class _Run:
             self.col_cells,
             self.writer,
             self.written_at,
-            np.zeros((len(self.writer), max(1, int(slots.max()))), np.int32),
+            np.zeros(reads, np.int16 if reads > MANY_READS and self._posts(starts) < 1 << 15 else np.int32),
             found,
+            self.token_capacity,
+            self.letter_capacity,
         )
 
         def name(queue: int) -> str:
@@ -400,8 +412,29 @@ class _Run:
             errors.append(_error("a message is sent and never received", phase))
         return errors, int(executed)
 
+    def _posts(self, starts: I64) -> int:
+        """The most that any queue hands on, which is how far its clock goes."""
+        most = 0
+        for first, last in pairwise(starts.tolist()):
+            times, stack, total = 1, list[int](), 1
+            for row in self.program.code[first:last]:
+                if row[f.OP] == f.LOOP:
+                    stack.append(times)
+                    times *= int(row[f.ARG0])
+                elif row[f.OP] == f.CORES:
+                    stack.append(times)
+                elif row[f.OP] == f.END:
+                    times = stack.pop()
+                elif row[f.OP] in (f.POST, f.SEND):
+                    total += times
+            most = max(most, total)
+        return most
+
     def _readers(self, units: tuple[str, ...], starts: I64) -> tuple[I64, I64, I64]:
-        """For every memory, and last the arrays: which queues read it, so that only they need a clock per granule."""
+        """For every memory, and last the arrays: which queues read it, so that only they need a clock per granule.
+
+        Only queues of the same core read a memory of a core, or arrays: there a slot stands for a unit, not a queue.
+        """
         program = self.program
         cores, count = program.cores, len(units)
         spaces = len(program.spaces)
@@ -411,18 +444,34 @@ class _Run:
         for unit in range(count):
             code = program.code[starts[unit] : starts[unit + 1]]
             read: set[int] = {spaces} if (code[:, f.OP] == f.MVM).any() else set()
-            for column in (f.SRC0, f.SRC1, f.SRC2):
+            for column in (f.SRC0, f.SRC1, f.SRC2, f.SRC3):
                 chosen = code[code[:, column] >= 0, column]
                 read |= {int(s) for s in program.operands[chosen, f.O_SPACE]}
             accumulating = code[(code[:, f.OP] == f.MVM) & (code[:, f.OVERWRITE] != 0), f.DST]
             read |= {int(s) for s in program.operands[accumulating, f.O_SPACE]}
             for space in read:
+                if space == spaces or program.spaces[space].per_core:
+                    table[space, unit::count] = slots[space]
+                    who[space, slots[space]] = unit
+                    slots[space] += 1
+                    continue
                 for core in range(cores):
                     queue = core * count + unit
                     table[space, queue] = slots[space]
                     who[space, slots[space]] = queue
                     slots[space] += 1
         return table, who, slots
+
+    def _read_clocks(self, slots: I64) -> tuple[I64, int]:
+        """(start of every memory's read clocks, as if it began at granule 0; how many clocks there are in all)."""
+        begins = [*self.bases.tolist(), self.array_base]
+        ends = [*begins[1:], len(self.writer)]
+        bases: list[int] = []
+        total = 0
+        for begin, end, readers in zip(begins, ends, slots.tolist(), strict=True):
+            bases.append(total - begin * readers)
+            total += (end - begin) * readers
+        return np.array(bases, np.int64), max(1, total)
 
 
 def _places(edges: set[int], size: int) -> I64:

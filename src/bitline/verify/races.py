@@ -56,6 +56,9 @@ TOKEN_CAPACITY = 256
 """Outstanding posts that a counter may hold."""
 LETTER_CAPACITY = 8
 """Messages that may be on their way from one core to another; a sender waits when there are more."""
+FEW_TOKENS, FEW_LETTERS = 16, 2
+"""What honest programs need. A program that ends with these ends with the full capacities, with its accesses in the
+same order: capacity delays a sender and orders nothing."""
 
 
 class Tables(NamedTuple):
@@ -68,7 +71,11 @@ class Tables(NamedTuple):
 
 
 class Memories(NamedTuple):
-    """Where the granules of each memory begin, and which queues read it; the arrays are the last entry of readers."""
+    """Where the granules of each memory begin, and which queues read it; the arrays are the last entry of readers.
+
+    A memory of a core is read by that core alone: its readers are those of core 0, `core_units` queues on for each core
+    (0 for memories that all cores reach). The reads of granule g begin at `read_base + g * readers` in `Watch.read_at`.
+    """
 
     base: Any
     bytes: Any
@@ -78,6 +85,8 @@ class Memories(NamedTuple):
     readers: Any
     reader_slot: Any
     reader: Any
+    core_units: Any
+    read_base: Any
 
 
 class Arrays(NamedTuple):
@@ -123,10 +132,13 @@ def _touch(watch, memories, space, granule, write, q, place):
         _report(watch, SETUP_LOST, q, place, -1, granule)
     if last >= 0 and last != q and watch.written_at[granule] > watch.clocks[q, last]:
         _report(watch, RACE, q, place, last, granule)
+    reads = memories.read_base[space] + granule * memories.readers[space]
     if write:
+        units = memories.core_units[space]
+        first = q - q % units if units > 0 else 0
         for slot in range(memories.readers[space]):
-            other = memories.reader[space, slot]
-            if other != q and watch.read_at[granule, slot] > watch.clocks[q, other]:
+            other = first + memories.reader[space, slot]
+            if other != q and watch.read_at[reads + slot] > watch.clocks[q, other]:
                 _report(watch, RACE, q, place, other, granule)
         watch.writer[granule] = q
         watch.written_at[granule] = watch.clocks[q, q]
@@ -137,7 +149,7 @@ def _touch(watch, memories, space, granule, write, q, place):
         watch.writer[granule] = SETUP_IN_USE
     slot = memories.reader_slot[space, q]
     if slot >= 0:
-        watch.read_at[granule, slot] = watch.clocks[q, q]
+        watch.read_at[reads + slot] = watch.clocks[q, q]
 
 
 @njit(cache=True)
@@ -297,10 +309,10 @@ def check(
     queue_first, queue_last, queue_core,
     token_count, channel_count,
     space_base, space_bytes, space_core_stride, space_granule, space_constant,
-    space_slots, slot_table, slot_queue,
+    space_slots, slot_table, slot_queue, core_units, read_base,
     array_count, array_rows, array_cols, array_base, row_edge, col_edge, row_cells, col_cells,
     writer, written_at, read_at,
-    found,
+    found, token_capacity, letter_capacity,
 ):  # fmt: skip
     """Run every queue to its end.
 
@@ -315,17 +327,18 @@ def check(
         counters[q, 0] = queue_core[q]
     tables = Tables(code, operands, run_starts, runs)
     memories = Memories(
-        space_base, space_bytes, space_core_stride, space_granule, space_constant, space_slots, slot_table, slot_queue
-    )
+        space_base, space_bytes, space_core_stride, space_granule, space_constant,
+        space_slots, slot_table, slot_queue, core_units, read_base,
+    )  # fmt: skip
     arrays = Arrays(array_count, array_rows, array_cols, array_base, row_edge, col_edge, row_cells, col_cells)
     watch = Watch(clocks, writer, written_at, read_at, found, np.zeros(1, np.int64))
     at = queue_first.copy()
     posted = np.zeros((cores, token_count), np.int64)
     taken = np.zeros((cores, token_count), np.int64)
-    copies = np.zeros((cores, token_count, TOKEN_CAPACITY, queues), np.int64)
+    copies = np.zeros((cores, token_count, token_capacity, queues), np.int32)
     sent = np.zeros((cores, cores, channel_count), np.int64)
     received = np.zeros((cores, cores, channel_count), np.int64)
-    letters = np.zeros((cores, cores, channel_count, LETTER_CAPACITY, queues), np.int64)
+    letters = np.zeros((cores, cores, channel_count, letter_capacity, queues), np.int32)
     executed = 0
     progress = True
     while progress:
@@ -348,7 +361,7 @@ def check(
                     taken[core, token] += 1
                 elif op == POST:
                     token = code[place, ARG0]
-                    if posted[core, token] - taken[core, token] >= TOKEN_CAPACITY:
+                    if posted[core, token] - taken[core, token] >= token_capacity:
                         _report(watch, FULL, q, place, -1, token)
                         break
                     _hand_on(copies[core, token], posted[core, token], clocks, q)
@@ -357,7 +370,7 @@ def check(
                     peer = (core + _number(operands, code[place, ARRAY], counters[q], depth[q])) % cores
                     channel = code[place, ARG0]
                     if op == SEND:
-                        if sent[core, peer, channel] - received[core, peer, channel] >= LETTER_CAPACITY:
+                        if sent[core, peer, channel] - received[core, peer, channel] >= letter_capacity:
                             break
                         _hand_on(letters[core, peer, channel], sent[core, peer, channel], clocks, q)
                         sent[core, peer, channel] += 1

@@ -91,12 +91,13 @@ def _dependencies(network: Network) -> Iterator[Diagnostic]:
     """Kernels stand in an order in which nothing is read before it is written, and nothing is written twice."""
     written = {port.tensor for port in network.ports if port.direction == "input"}
     written |= {tensor.name for tensor in network.tensors if tensor.constant}
-    for kernel in network.kernels:
+    for number, kernel in enumerate(network.kernels):
+        repeat = network.repeat_of(number)
         for name in inputs_of(kernel):
             if name not in written:
                 yield _schedule_error(f"reads {name!r}, which nothing wrote before it", kernel.name)
         for name in outputs_of(kernel):
-            if name in written:
+            if name in written and not (repeat and name in repeat.carried):
                 yield _schedule_error(f"writes {name!r}, which is written already", kernel.name)
             written.add(name)
     for port in network.ports:
@@ -303,10 +304,18 @@ def _lifetimes(network: Network, schedule: Schedule) -> Iterator[Diagnostic]:
     steps = len(network.kernels)
     births = {port.tensor: -1 for port in network.ports if port.direction == "input"}
     births |= {tensor.name: -1 for tensor in network.tensors if tensor.constant}
-    births |= {name: step for step, kernel in enumerate(network.kernels) for name in outputs_of(kernel)}
+    for step, kernel in enumerate(network.kernels):
+        for name in outputs_of(kernel):
+            births[name] = min(births.get(name, step), _first_written(network, step, kernel))
     deaths = dict(births)
     for step, kernel in enumerate(network.kernels):
-        deaths |= dict.fromkeys(inputs_of(kernel), step)
+        repeat = network.repeat_of(step)
+        for name in inputs_of(kernel):  # what was made before a repetition is read again in its last pass
+            again = repeat is not None and births.get(name, -1) < repeat.first
+            deaths[name] = max(deaths.get(name, step), repeat.last if repeat is not None and again else step)
+        for name in outputs_of(kernel):
+            again = repeat is not None and (name in repeat.carried or births.get(name, step) < step)
+            deaths[name] = max(deaths.get(name, step), repeat.last if repeat is not None and again else step)
     deaths |= {port.tensor: steps for port in network.ports if port.direction == "output"}
     for home in schedule.tensors:
         lives = f"lives from step {home.from_step} to {home.to_step}"
@@ -320,6 +329,13 @@ def _lifetimes(network: Network, schedule: Schedule) -> Iterator[Diagnostic]:
             yield _tensor_error(f"{lives}, but is written at {birth}", home.tensor)
         if death is not None and home.to_step < death:
             yield _tensor_error(f"{lives}, but is read at {death}", home.tensor)
+
+
+def _first_written(network: Network, step: int, kernel: Kernel) -> int:
+    """The step from which a result must keep its place: what is filled over many passes, from the first of them."""
+    repeat = network.repeat_of(step)
+    fills = isinstance(kernel, Move) and any(part.write_step for part in kernel.parts)
+    return repeat.first if repeat is not None and fills else step
 
 
 def _memories(schedule: Schedule, sizes: Mapping[str, int]) -> Iterator[Diagnostic]:

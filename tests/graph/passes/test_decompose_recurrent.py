@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -105,7 +105,7 @@ def test_batch_first_equals_batch_second_turned(op_type: str, direction: str, st
     """ONNX Runtime does not run layout 1 itself."""
     case = Case(op_type=op_type, direction=direction, steps=steps, batch=3, states=1)
     second = recurrent(case)
-    first = written_out(recurrent(Case(**{**{f: getattr(case, f) for f in case.__slots__}, "layout": 1})))
+    first = written_out(recurrent(replace(case, layout=1)))
     feeds = random_feeds(second)
     wanted = run_model(second, feeds, optimise=False)
     got = run_model(first, {name: value.swapaxes(0, 1).copy() for name, value in feeds.items()}, optimise=False)

@@ -239,7 +239,7 @@ def test_half_precision_keeps_its_type() -> None:
 def test_the_function_stays(steps: list[str], pad: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     values: dict[str, np.ndarray[Any, Any]] = {"w": drawn(4, 4, 3, 3), "v": drawn(4, 4, 3, 3)}
-    body = f"c = Conv<pads = [1, 1, 1, 1]>(x, w) "
+    body = "c = Conv<pads = [1, 1, 1, 1]>(x, w) "
     last = "c"
     for index, step in enumerate(steps):
         name = f"t{index}"

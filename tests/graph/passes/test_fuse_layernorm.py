@@ -17,6 +17,9 @@ EPSILON = np.array(1e-5, np.float32)
 LINE = {
     "eps": EPSILON,
     "two": np.array(2, np.float32),
+    "one": np.array(1, np.float32),
+    "half": np.array(0.5, np.float32),
+    "minus_half": np.array(-0.5, np.float32),
     "g": np.linspace(0.5, 1.5, 6, dtype=np.float32),
     "b": np.linspace(-1, 1, 6, dtype=np.float32),
 }
@@ -68,6 +71,15 @@ def test_as_torch_writes_it() -> None:
         (CORE.replace("[-1]", "[-1, -2]") + "y = Div(d, s)", 2),
         (CORE.replace("e = Add(v, eps) s = Sqrt(e)", "s = Sqrt(v)") + "y = Div(d, s)", 2),  # no epsilon
         (CORE.replace("Add(v, eps)", "Add(eps, v)") + "y = Div(d, s)", 2),
+        (CORE.replace("Sqrt(e)", "Pow(e, half)") + "y = Div(d, s)", 2),
+        (f"{CORE} r = Reciprocal(s) n = Mul(d, r) a = Mul(n, g) y = Add(a, b)", 3),
+        (f"{CORE} r = Div(one, s) y = Mul(r, d)", 2),
+        (CORE.replace("Sqrt(e)", "Pow(e, minus_half)") + "n = Mul(d, s) y = Mul(n, g)", 2),
+        (
+            CORE.replace("Sqrt(e)", "Pow(e, minus_half)")
+            + "f = Mul(s, g) a = Mul(x, f) c = Mul(m, f) h = Sub(b, c) y = Add(a, h)",
+            3,
+        ),
         (f"{CORE} r = Reciprocal(s) f = Mul(r, g) a = Mul(x, f) c = Mul(m, f) h = Sub(b, c) y = Add(a, h)", 3),
         (f"{CORE} r = Reciprocal(s) f = Mul(g, r) a = Mul(f, x) c = Mul(f, m) h = Sub(b, c) y = Add(h, a)", 3),
         (f"{CORE} r = Reciprocal(s) a = Mul(x, r) c = Mul(m, r) h = Sub(b, c) y = Add(a, h)", 3),
@@ -134,7 +146,7 @@ def test_two_norms_get_two_names() -> None:
             CORE.replace("m = ReduceMean<axes = [-1]>(x)", "m = ReduceMax<axes = [-1]>(x)") + "y = Div(d, s)",
             "not the mean",
         ),
-        (f"{CORE} r = Reciprocal(s) a = Mul(d, r) c = Mul(m, r) h = Sub(b, c) y = Add(a, h)", "whose mean is taken"),
+        (f"{CORE} r = Reciprocal(s) q = Exp(x) a = Mul(q, r) c = Mul(m, r) h = Sub(b, c) y = Add(a, h)", "whose mean"),
     ],
 )
 def test_near_misses_stay_and_are_named(body: str, why: str) -> None:
@@ -143,6 +155,14 @@ def test_near_misses_stay_and_are_named(body: str, why: str) -> None:
     (miss,) = near_layernorms(before)
     assert why in miss.why
     assert miss.why.startswith("/norm/")
+
+
+@pytest.mark.parametrize("body", ["r = Div(two, s) y = Mul(d, r)", "r = Pow(e, two) y = Mul(d, r)", "y = Mul(d, s)"])
+def test_other_factors_stay(body: str) -> None:
+    before = layernorm(f"{CORE} {body}")
+    after = fuse_layernorm(before)
+    assert not any(node.op_type == "LayerNormalization" for node in after.graph.node)
+    assert_same_function(before, after, tolerance=0)
 
 
 def test_epsilon_beside_the_root_is_another_function() -> None:

@@ -81,7 +81,10 @@ def test_outputs_that_come_from_outside_the_branch_or_twice() -> None:
 
 
 def test_branches_within_branches_go_one_after_another() -> None:
-    inner = "<then_branch = t2 () => (float[1,3] p2) { p2 = Exp(b) }, else_branch = e2 () => (float[1,3] q2) { q2 = Neg(b) }>"
+    inner = (
+        "<then_branch = t2 () => (float[1,3] p2) { p2 = Exp(b) }, "
+        "else_branch = e2 () => (float[1,3] q2) { q2 = Neg(b) }>"
+    )
     before = parsed(
         X,
         f"y = If (c) <then_branch = t () => (float[1,3] p) {{ b = Relu(x) d = Not(c) p = If (d) {inner} }}, "

@@ -18,7 +18,6 @@ from bitline.graph.passes.match import (
     reduced_axes,
     same_polynomial,
     scalar,
-    unique_node_name,
 )
 from tests.graph.build import parsed
 
@@ -145,13 +144,6 @@ def test_axes_that_are_computed_are_unknown() -> None:
 def test_names_keep_the_common_folder(names: list[str], wanted: str) -> None:
     nodes = [onnx.helper.make_node("Sub", ["a"], ["b"], name=name) for name in names]
     assert fused_name(nodes, "Gelu") == wanted
-
-
-def test_a_name_that_is_taken_gets_a_number() -> None:
-    graph = parsed("float[2] x) => (float[2] y", "a = Relu(x) y = Exp(a)").graph
-    graph.node[0].name, graph.node[1].name = "n", "n_1"
-    assert unique_node_name(graph, "n") == "n_2"
-    assert unique_node_name(graph, "m") == "m"
 
 
 def test_digits_that_exporters_drop_do_not_matter() -> None:

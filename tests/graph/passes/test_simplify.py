@@ -45,8 +45,9 @@ def test_every_tensor_has_a_static_shape_afterwards() -> None:
 
 
 def test_a_pass_can_be_left_out() -> None:
-    model = as_model(parsed("float[2,3] x) => (float[2,3] y", "a = Identity(x) y = Relu(a)"))
-    assert len(simplify(model, disable=["fold_constants"]).proto.graph.node) == 2
+    body = "s = Size(x) f = Cast<to = 1>(s) y = Add(x, f)"
+    model = as_model(parsed("float[2,3] x) => (float[2,3] y", body))
+    assert len(simplify(model, disable=["fold_constants"]).proto.graph.node) == 3
     assert len(simplify(model).proto.graph.node) == 1
 
 
@@ -174,3 +175,26 @@ def test_a_recurrent_network_has_layers_only() -> None:
     kinds = {node.op_type for node in after.proto.graph.node}
     assert kinds == {"Gemm", "MatMul", "Add", "Mul", "Split", "Sigmoid", "Tanh", "Slice", "Reshape", "Concat"}
     assert_same_function(before.proto, after.proto)
+
+
+def test_a_factor_between_a_product_and_its_bias() -> None:
+    """The factor goes into the weights first, and only then the bias is next to the product."""
+    rng = np.random.default_rng(0)
+    values = {"w": rng.standard_normal((4, 3)), "k": np.array(0.5), "b": rng.standard_normal(3)}
+    before = as_model(
+        parsed(
+            "float[2,4] x) => (float[2,3] y",
+            "t = MatMul(x, w) s = Mul(t, k) y = Add(s, b)",
+            {name: value.astype(np.float32) for name, value in values.items()},
+        )
+    )
+    after = simplify(before)
+    assert [node.op_type for node in after.proto.graph.node] == ["Gemm"]
+    assert_same_function(before.proto, after.proto)
+
+
+def test_a_sum_of_one_leaves_nothing() -> None:
+    before = as_model(parsed("float[2,4] x) => (float[2,4] y", "a = Sum(x) b = Relu(a) c = Max(b) y = Exp(c)"))
+    after = simplify(before)
+    assert [node.op_type for node in after.proto.graph.node] == ["Relu", "Exp"]
+    assert_same_function(before.proto, after.proto, tolerance=0)

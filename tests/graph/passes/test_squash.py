@@ -279,7 +279,8 @@ def test_a_mask_is_computed_before_it_is_repeated() -> None:
     """The mask of attention as transformers export it: And with the positions, Expand, Where, Add to the scores."""
     before = parsed(
         "bool[1,1,1,4] mask, float[1,2,4,4] scores) => (float[1,2,4,4] y",
-        "a = And(positions, mask) e = Expand(a, n) w = Where(e, zero, low) s = Add(scores, w) y = Softmax<axis = -1>(s)",
+        "a = And(positions, mask) e = Expand(a, n) w = Where(e, zero, low) s = Add(scores, w) "
+        "y = Softmax<axis = -1>(s)",
         {
             "positions": np.ones((1, 1, 4, 1), np.bool_),
             "n": integers(1, 1, 4, 4),

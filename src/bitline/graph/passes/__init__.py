@@ -14,6 +14,7 @@ A pass takes and returns a `ModelProto` and leaves its argument as it is. `simpl
     plain_gemm           linear layers become Gemm with alpha = beta = 1
     fold_batchnorm       BatchNormalization moves into the layer before it, or becomes a depthwise convolution
     fold_affine          constant factors and summands move into the layer before or after them
+    plain_gemm           once more: a bias that a factor stood before
     fold_pad             zero Pad moves into the convolution or pool after it
     squash               one Reshape, one Transpose, a Slice for what moves values; what changes nothing goes
     drop_dead            what no output depends on goes
@@ -69,6 +70,9 @@ PASSES: Final[Mapping[str, Callable[[onnx.ModelProto], onnx.ModelProto]]] = Mapp
     }
 )
 
+_AFTER_AFFINE = list(PASSES).index("fold_affine") + 1
+ORDER: Final = (*list(PASSES)[:_AFTER_AFFINE], "plain_gemm", *list(PASSES)[_AFTER_AFFINE:])
+
 
 def simplify(model: Model, *, disable: Collection[str] = ()) -> Model:
     """The model after every pass that is not disabled. Raises `Refusal`: BL0101 for a name that is no pass,
@@ -77,9 +81,9 @@ def simplify(model: Model, *, disable: Collection[str] = ()) -> Model:
     if unknown:
         raise refuse("BL0101", f"no such pass: {', '.join(unknown)}", help=f"passes: {', '.join(PASSES)}")
     proto = model.proto
-    for name, function in PASSES.items():
+    for name in ORDER:
         if name not in disable:
-            proto = shapes.grown(function(proto))
+            proto = shapes.grown(PASSES[name](proto))
     proto = shapes.with_shapes(proto)
     shapes.check_not_empty(proto, model.place())
     return replace(model, proto=proto)

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import onnx
 
-from bitline.graph.model import copied, fresh_name, keep_nodes
-from bitline.graph.passes.match import derived_name
+from bitline.graph.model import Wiring, copied, keep_nodes
 
 _BINARY = {"Sum": "Add", "Max": "Max", "Min": "Min"}
 
@@ -19,10 +18,11 @@ _BINARY = {"Sum": "Add", "Max": "Max", "Min": "Min"}
 def binary_sum(model: onnx.ModelProto) -> onnx.ModelProto:
     binary = copied(model)
     graph = binary.graph
+    wiring = Wiring(graph)
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
         if node.op_type in _BINARY and (node.op_type == "Sum" or len(node.input) != 2):
-            nodes += _chain(node, graph)
+            nodes += _chain(node, wiring)
         else:
             nodes.append(node)
     if len(nodes) > len(graph.node) or any(node.op_type == "Sum" for node in graph.node):
@@ -30,7 +30,7 @@ def binary_sum(model: onnx.ModelProto) -> onnx.ModelProto:
     return binary
 
 
-def _chain(node: onnx.NodeProto, graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+def _chain(node: onnx.NodeProto, wiring: Wiring) -> list[onnx.NodeProto]:
     operands, (output,) = list(node.input), node.output
     if len(operands) == 1:
         return [onnx.helper.make_node("Identity", operands, [output], name=node.name)]
@@ -38,8 +38,8 @@ def _chain(node: onnx.NodeProto, graph: onnx.GraphProto) -> list[onnx.NodeProto]
     left = operands[0]
     for index, right in enumerate(operands[1:]):
         last = index == len(operands) - 2
-        target = output if last else fresh_name(graph, f"{output}_{index}")
-        name = node.name if last else derived_name(graph, node, str(index))
+        target = output if last else wiring.fresh(f"{output}_{index}")
+        name = node.name if last else wiring.node_below(node, str(index))
         made.append(onnx.helper.make_node(_BINARY[node.op_type], [left, right], [target], name=name))
         left = target
     return made

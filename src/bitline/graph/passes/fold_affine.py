@@ -3,13 +3,14 @@
     y = Add(Mul(Conv(x, w, b), s), t)      s, t per channel     -->   y = Conv(x, w * s, b * s + t)
     y = Div(Transpose(Reshape(Gemm(x, w, b))), 8)               -->   y = Transpose(Reshape(Gemm(x, w / 8, b / 8)))
     y = Mul(MatMul(Transpose(Gemm(x, w, b)), k), 0.125)         -->   y = MatMul(Transpose(Gemm(x, w / 8, b / 8)), k)
+    q, k, v = Split(Gemm(x, w, b)); y = Mul(q, 0.125)           -->   y, k, v = Split(Gemm(x, w', b')), q's columns / 8
     y = Conv(Mul(x, 2), w)                                      -->   y = Conv(x, w * 2)
     y = Conv(Add(x, t), w, b)              without padding      -->   y = Conv(x, w, b + sum of w * t)
 
 The layer needs constant weights and an output that nobody else reads. Between it and the constant may lie layout
-operators, if the constant is one number, and a product of two variable matrices, if it is a factor. Only one number,
-not one a channel, moves into the multiplications of a layer after it: there it would not stay within the rows of a
-channel and could spoil their quantisation.
+operators, if the constant is one number, and a product of two variable matrices, a Split or a Slice, if it is a factor.
+Only one number, not one a channel, moves into the multiplications of a layer after it: there it would not stay within
+the rows of a channel and could spoil their quantisation.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ import numpy as np
 import onnx
 
 from bitline.graph.model import Array, Wiring, copied, keep_nodes
+from bitline.graph.passes.channel_parts import FORMS, PARTITIONS, part_of_channels
 from bitline.graph.passes.drop_dead import drop_dead
 from bitline.graph.passes.match import constant_operand
 from bitline.graph.passes.scale_layer import LAYERS, output_channels, scale_inputs, scale_outputs, shift_inputs
 
 _AFFINE = ("Mul", "Div", "Add", "Sub")
-_LAYOUT = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten")
+_LAYOUT = (*FORMS, "Transpose")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +88,7 @@ def _line(node: onnx.NodeProto, wiring: Wiring) -> _Line | None:
 
 def _into_producer(node: onnx.NodeProto, line: _Line, wiring: Wiring) -> bool:
     one_number = line.factor.size == line.offset.size == 1
-    chain = _made_for(line.data, node, wiring, layouts=one_number, products=one_number and not line.offset.any())
+    chain = _made_for(line.data, node, wiring, layouts=one_number, parts=one_number and not line.offset.any())
     if not chain:
         return False
     layer = chain[-1]
@@ -99,30 +101,52 @@ def _into_producer(node: onnx.NodeProto, line: _Line, wiring: Wiring) -> bool:
         _per_channel(value if len(chain) == 1 else value.reshape(()), len(shape), axis, channels)
         for value in (line.factor, line.offset)
     )
-    if factor is None or offset is None or not scale_outputs(layer, factor, offset, wiring):
+    if factor is None or offset is None:
         return False
-    wiring.set_inputs(node, [])
-    wiring.set_output(chain[0], node.output[0])
+    cut = next((index for index, made in enumerate(chain) if made.op_type in PARTITIONS), None)
+    if cut is not None:
+        part = line.data if cut == 0 else next(name for name in chain[cut].output if name in chain[cut - 1].input)
+        mine = part_of_channels(chain[cut:][::-1], part, axis, wiring)
+        if mine is None:
+            return False
+        factor = np.where(mine, factor, 1.0)
+    if not scale_outputs(layer, factor, offset, wiring):
+        return False
+    _take_over(chain[0], line.data, node, wiring)
     return True
 
 
+def _take_over(producer: onnx.NodeProto, name: str, node: onnx.NodeProto, wiring: Wiring) -> None:
+    """Let `producer` make what `node` made, in place of `name`."""
+    output = node.output[0]
+    wiring.set_inputs(node, [])
+    producer.output[list(producer.output).index(name)] = output
+    wiring.producer[output] = producer
+    del wiring.producer[name]
+
+
 def _made_for(
-    name: str, reader: onnx.NodeProto, wiring: Wiring, *, layouts: bool, products: bool
+    name: str, reader: onnx.NodeProto, wiring: Wiring, *, layouts: bool, parts: bool, most: int = 16
 ) -> list[onnx.NodeProto]:
-    """Operators from `name` back to a layer, the layer last; empty where another node reads one of their outputs."""
+    """At most so many operators from `name` back to a layer, the layer last; empty where others read between them.
+
+    Other parts of what a Split or Slice divides may have readers of their own.
+    """
     producer = wiring.producer.get(name)
-    if producer is None or wiring.only_reader(name) is not reader:
+    readers = wiring.readers[name]
+    sliced = reader.op_type == "Slice" and all(other.op_type == "Slice" for other in readers)
+    if producer is None or name in wiring.outputs or (readers != [reader] and not sliced):
         return []
     if output_channels(producer, wiring) is not None:
         return [producer]
-    if layouts and producer.op_type in _LAYOUT:
+    if (layouts and producer.op_type in _LAYOUT) or (parts and producer.op_type in PARTITIONS):
         operands = producer.input[:1]
-    elif products and producer.op_type == "MatMul":
+    elif parts and producer.op_type == "MatMul":
         operands = producer.input[:]
     else:
         return []
-    for operand in operands:
-        rest = _made_for(operand, producer, wiring, layouts=layouts, products=products)
+    for operand in operands if most > 1 else []:
+        rest = _made_for(operand, producer, wiring, layouts=layouts, parts=parts, most=most - 1)
         if rest:
             return [producer, *rest]
     return []

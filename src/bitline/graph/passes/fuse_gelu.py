@@ -16,7 +16,7 @@ from bitline.core.diagnostics import NoMatch
 from bitline.graph.model import Wiring, copied
 from bitline.graph.passes.drop_dead import drop_dead
 from bitline.graph.passes.gated import Gate, gate
-from bitline.graph.passes.match import fused_name, unique_node_name
+from bitline.graph.passes.match import fused_name
 from bitline.graph.passes.raise_opset import raise_opset
 
 _ERF_ARGUMENT = (0.0, 1 / sqrt(2))
@@ -24,14 +24,15 @@ _TANH_ARGUMENT = (0.0, sqrt(2 / pi), 0.0, 0.044715 * sqrt(2 / pi))  # Hendrycks 
 
 
 def fuse_gelu(model: onnx.ModelProto) -> onnx.ModelProto:
-    if not any(isinstance(found, Gate) for found in _candidates(model)):
+    if not any(isinstance(found, Gate) for found in _candidates(Wiring(model.graph))):
         return copied(model)
     fused = raise_opset(model, 20)
     if isinstance(fused, NoMatch):
         return copied(model)
-    for found in _candidates(fused):
+    wiring = Wiring(fused.graph)
+    for found in _candidates(wiring):
         if isinstance(found, Gate):
-            _write(fused.graph, found)
+            _write(wiring, found)
     return drop_dead(fused)
 
 
@@ -40,7 +41,7 @@ def near_gelus(model: onnx.ModelProto) -> tuple[NoMatch, ...]:
 
     A Tanh alone is an activation of its own, no near miss.
     """
-    found = _candidates(model)
+    found = _candidates(Wiring(model.graph))
     misses = [miss for miss in found if isinstance(miss, NoMatch)]
     if any(isinstance(candidate, Gate) for candidate in found):
         raised = raise_opset(model, 20)
@@ -48,10 +49,9 @@ def near_gelus(model: onnx.ModelProto) -> tuple[NoMatch, ...]:
     return tuple(misses)
 
 
-def _candidates(model: onnx.ModelProto) -> list[Gate | NoMatch]:
-    wiring = Wiring(model.graph)
+def _candidates(wiring: Wiring) -> list[Gate | NoMatch]:
     found: list[Gate | NoMatch] = []
-    for node in model.graph.node:
+    for node in wiring.graph.node:
         if node.op_type == "Erf":
             found.append(gate(node, wiring, inner=_ERF_ARGUMENT, a=0.5, b=0.5))
         elif node.op_type == "Tanh":
@@ -61,8 +61,8 @@ def _candidates(model: onnx.ModelProto) -> list[Gate | NoMatch]:
     return found
 
 
-def _write(graph: onnx.GraphProto, found: Gate) -> None:
-    name = unique_node_name(graph, fused_name([found.function, found.last], "Gelu"))
+def _write(wiring: Wiring, found: Gate) -> None:
+    name = wiring.fresh_node(fused_name([found.function, found.last], "Gelu"))
     gelu = onnx.helper.make_node("Gelu", [found.x], [found.last.output[0]], name=name)
     if found.function.op_type == "Tanh":
         gelu.attribute.append(onnx.helper.make_attribute("approximate", "tanh"))

@@ -15,26 +15,27 @@ from bitline.core.diagnostics import NoMatch
 from bitline.graph.model import Wiring, attribute, copied
 from bitline.graph.passes.drop_dead import drop_dead
 from bitline.graph.passes.gated import Gate, gate
-from bitline.graph.passes.match import fused_name, made_by, scalar, unique_node_name
+from bitline.graph.passes.match import fused_name, made_by, scalar
 from bitline.graph.passes.raise_opset import raise_opset
 
 
 def fuse_hardswish(model: onnx.ModelProto) -> onnx.ModelProto:
-    if not any(isinstance(found, Gate) for found in _candidates(model)):
+    if not any(isinstance(found, Gate) for found in _candidates(Wiring(model.graph))):
         return copied(model)
     fused = raise_opset(model, 14)
     if isinstance(fused, NoMatch):
         return copied(model)
-    for found in _candidates(fused):
+    wiring = Wiring(fused.graph)
+    for found in _candidates(wiring):
         if isinstance(found, Gate):
-            name = unique_node_name(fused.graph, fused_name([found.function, found.last], "HardSwish"))
+            name = wiring.fresh_node(fused_name([found.function, found.last], "HardSwish"))
             found.last.CopyFrom(onnx.helper.make_node("HardSwish", [found.x], [found.last.output[0]], name=name))
     return drop_dead(fused)
 
 
 def near_hardswishes(model: onnx.ModelProto) -> tuple[NoMatch, ...]:
     """Clips of a sum that end in a product, and a fusion that the model's opset forbids, each with the reason."""
-    found = _candidates(model)
+    found = _candidates(Wiring(model.graph))
     misses = [miss for miss in found if isinstance(miss, NoMatch)]
     if any(isinstance(candidate, Gate) for candidate in found):
         raised = raise_opset(model, 14)
@@ -42,10 +43,9 @@ def near_hardswishes(model: onnx.ModelProto) -> tuple[NoMatch, ...]:
     return tuple(misses)
 
 
-def _candidates(model: onnx.ModelProto) -> list[Gate | NoMatch]:
-    wiring = Wiring(model.graph)
+def _candidates(wiring: Wiring) -> list[Gate | NoMatch]:
     found: list[Gate | NoMatch] = []
-    for node in model.graph.node:
+    for node in wiring.graph.node:
         if node.op_type == "HardSigmoid":
             alpha, beta = attribute(node, "alpha", 0.2), attribute(node, "beta", 0.5)
             if alpha > 0:

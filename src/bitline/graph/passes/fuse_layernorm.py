@@ -5,9 +5,9 @@
     s = Mul(Reciprocal(Sqrt(Add(v, eps))), gamma)
     y = Add(Mul(x, s), Sub(beta, Mul(m, s)))                       -->   y = LayerNormalization(x, gamma, beta)
 
-The square may be Mul(d, d), the deviation may be computed twice, gamma and beta may each be missing; gamma that is
-missing becomes ones. The means run over the last axis or the last few. Anything else stays, and `near_layernorms`
-says why.
+The square may be Mul(d, d), the root Pow(v, 1/2), its inverse a factor in place of the division; the deviation may be
+computed twice, gamma and beta may each be missing, and gamma that is missing becomes ones. The means run over the last
+axis or the last few. Anything else stays, and `near_layernorms` says why.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 import onnx
 
 from bitline.core.diagnostics import NoMatch
-from bitline.graph.model import Array, Wiring, attribute, copied, fresh_name, set_constant
+from bitline.graph.model import Array, Wiring, attribute, copied
 from bitline.graph.passes.drop_dead import drop_dead
 from bitline.graph.passes.match import (
     constant_operand,
@@ -26,7 +26,6 @@ from bitline.graph.passes.match import (
     made_by,
     reduced_axes,
     scalar,
-    unique_node_name,
 )
 from bitline.graph.passes.raise_opset import raise_opset
 
@@ -51,20 +50,21 @@ class _LayerNorm:
 
 
 def fuse_layernorm(model: onnx.ModelProto) -> onnx.ModelProto:
-    if not any(isinstance(found, _LayerNorm) for found in _candidates(model)):
+    if not any(isinstance(found, _LayerNorm) for found in _candidates(Wiring(model.graph))):
         return copied(model)
     fused = raise_opset(model, 17)
     if isinstance(fused, NoMatch):
         return copied(model)
-    for found in _candidates(fused):
+    wiring = Wiring(fused.graph)
+    for found in _candidates(wiring):
         if isinstance(found, _LayerNorm):
-            _write(fused.graph, found)
+            _write(wiring, found)
     return drop_dead(fused)
 
 
 def near_layernorms(model: onnx.ModelProto) -> tuple[NoMatch, ...]:
     """What looks like a LayerNorm and is left alone, each with the reason."""
-    found = _candidates(model)
+    found = _candidates(Wiring(model.graph))
     misses = [candidate for candidate in found if isinstance(candidate, NoMatch)]
     if any(isinstance(candidate, _LayerNorm) for candidate in found):
         raised = raise_opset(model, 17)
@@ -72,13 +72,14 @@ def near_layernorms(model: onnx.ModelProto) -> tuple[NoMatch, ...]:
     return tuple(misses)
 
 
-def _candidates(model: onnx.ModelProto) -> list[_LayerNorm | NoMatch]:
-    wiring = Wiring(model.graph)
+def _candidates(wiring: Wiring) -> list[_LayerNorm | NoMatch]:
     found: list[_LayerNorm | NoMatch] = []
-    for node in model.graph.node:
+    for node in wiring.graph.node:
         candidate = None
         if node.op_type == "Div":
             candidate = _divided(node, wiring)
+        elif node.op_type == "Mul":
+            candidate = _multiplied(node, wiring)
         elif node.op_type == "Add":
             candidate = _scaled_first(node, wiring)
         if candidate is not None:
@@ -88,22 +89,47 @@ def _candidates(model: onnx.ModelProto) -> list[_LayerNorm | NoMatch]:
 
 def _divided(div: onnx.NodeProto, wiring: Wiring) -> _LayerNorm | NoMatch | None:
     """The first form; None where the divisor is no square root of a mean at all."""
-    deviation = _deviation(div.input[1], wiring)
+    deviation = None if div.input[0] in wiring.constants else _deviation(div.input[1], wiring)
     if not isinstance(deviation, _Deviation):
         return deviation
     numerator = made_by(wiring, div.input[0], "Sub")
     if numerator is None or not _deviates(numerator, deviation, wiring):
         return NoMatch(why=f"{div.name}: what is divided is not the deviation from the same mean")
-    norm = _LayerNorm(deviation=deviation, last=div)
-    for op_type in ("Mul", "Add"):
-        norm = _with_line(norm, op_type, wiring)
-    return norm
+    return _with_lines(_LayerNorm(deviation=deviation, last=div), wiring)
+
+
+def _multiplied(mul: onnx.NodeProto, wiring: Wiring) -> _LayerNorm | None:
+    """The first form with the inverse of the root as a factor."""
+    for numerator_name, inverse_name in (tuple(mul.input), tuple(reversed(mul.input))):
+        numerator, deviation = made_by(wiring, numerator_name, "Sub"), _inverse(inverse_name, wiring)
+        if numerator is not None and isinstance(deviation, _Deviation) and _deviates(numerator, deviation, wiring):
+            return _with_lines(_LayerNorm(deviation=deviation, last=mul), wiring)
+    return None
+
+
+def _inverse(name: str, wiring: Wiring) -> _Deviation | NoMatch | None:
+    """The deviation whose inverse `name` is."""
+    node = made_by(wiring, name, "Pow", "Reciprocal", "Div")
+    if node is None:
+        return None
+    match node.op_type:
+        case "Reciprocal":
+            return _deviation(node.input[0], wiring)
+        case "Div":
+            return _deviation(node.input[1], wiring) if scalar(wiring, node.input[0]) == 1.0 else None
+        case _:
+            return _root_of_mean(node, wiring) if scalar(wiring, node.input[1]) == -0.5 else None
 
 
 def _deviation(name: str, wiring: Wiring) -> _Deviation | NoMatch | None:
-    sqrt = made_by(wiring, name, "Sqrt")
-    if sqrt is None:
+    """What `name` is the root of; None where it is no root of a mean."""
+    node = made_by(wiring, name, "Sqrt", "Pow")
+    if node is None or (node.op_type == "Pow" and scalar(wiring, node.input[1]) != 0.5):
         return None
+    return _root_of_mean(node, wiring)
+
+
+def _root_of_mean(sqrt: onnx.NodeProto, wiring: Wiring) -> _Deviation | NoMatch | None:
     inner, epsilon = sqrt.input[0], 0.0
     add = made_by(wiring, inner, "Add")
     if add is not None:
@@ -154,6 +180,10 @@ def _same_mean(left: str, right: str, wiring: Wiring) -> bool:
     return kept and reduced_axes(one, wiring) == reduced_axes(other, wiring)
 
 
+def _with_lines(norm: _LayerNorm, wiring: Wiring) -> _LayerNorm:
+    return _with_line(_with_line(norm, "Mul", wiring), "Add", wiring)
+
+
 def _with_line(norm: _LayerNorm, op_type: str, wiring: Wiring) -> _LayerNorm:
     """The norm with the Mul by gamma or the Add of beta that alone reads it, if there is one."""
     reader = wiring.only_reader(norm.last.output[0])
@@ -197,8 +227,7 @@ def _scaled_first(add: onnx.NodeProto, wiring: Wiring) -> _LayerNorm | NoMatch |
             if operands is None:
                 continue
             inverse_name, gamma = operands
-        inverse = made_by(wiring, inverse_name, "Reciprocal")
-        deviation = None if inverse is None else _deviation(inverse.input[0], wiring)
+        deviation = _inverse(inverse_name, wiring)
         if not isinstance(deviation, _Deviation):
             return deviation
         beta = wiring.array(rest.input[0])
@@ -212,20 +241,19 @@ def _scaled_first(add: onnx.NodeProto, wiring: Wiring) -> _LayerNorm | NoMatch |
     return None
 
 
-def _write(graph: onnx.GraphProto, norm: _LayerNorm) -> None:
-    wiring = Wiring(graph)
+def _write(wiring: Wiring, norm: _LayerNorm) -> None:
     deviation = norm.deviation
     shape = wiring.shape(deviation.x)
     assert shape is not None
     mean = wiring.producer[deviation.mean]
-    name = unique_node_name(graph, fused_name([mean, deviation.sqrt, norm.last], "LayerNormalization"))
+    name = wiring.fresh_node(fused_name([mean, deviation.sqrt, norm.last], "LayerNormalization"))
     dtype = onnx.helper.tensor_dtype_to_np_dtype(wiring.elem_type(deviation.x))
     gamma = np.ones(shape[-deviation.axes :]) if norm.gamma is None else norm.gamma
     inputs = [deviation.x]
     for suffix, value in (("gamma", gamma), ("beta", norm.beta)):
         if value is not None:
-            inputs.append(fresh_name(graph, f"{name}.{suffix}"))
-            set_constant(graph, inputs[-1], value.astype(dtype))
+            inputs.append(wiring.fresh(f"{name}.{suffix}"))
+            wiring.put(inputs[-1], value.astype(dtype))
     norm.last.CopyFrom(
         onnx.helper.make_node(
             "LayerNormalization",

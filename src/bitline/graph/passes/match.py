@@ -74,21 +74,6 @@ def fused_name(nodes: Sequence[onnx.NodeProto], op_type: str) -> str:
     return "/".join([*common, op_type]) if any(common) else f"{nodes[0].name}/{op_type}"
 
 
-def unique_node_name(graph: onnx.GraphProto, wanted: str) -> str:
-    """`wanted`, or `wanted_1`, ... where a node of the graph already has that name."""
-    taken = {node.name for node in graph.node}
-    name, count = wanted, 0
-    while name in taken:
-        count += 1
-        name = f"{wanted}_{count}"
-    return name
-
-
-def derived_name(graph: onnx.GraphProto, node: onnx.NodeProto, suffix: str) -> str:
-    """A free name below that of `node`; a node without a name gives none."""
-    return unique_node_name(graph, f"{node.name}/{suffix}") if node.name else ""
-
-
 def polynomial(wiring: Wiring, name: str, variable: str, *, degree: int = 3, depth: int = 12) -> Polynomial | None:
     """The tensor `name` as a polynomial of the tensor `variable`; None where it is none of at most that degree."""
     if name == variable:

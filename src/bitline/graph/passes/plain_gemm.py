@@ -18,9 +18,8 @@ from math import prod
 import numpy as np
 import onnx
 
-from bitline.graph.model import Array, Wiring, attribute, copied, fresh_name, keep_nodes, set_attribute, set_constant
+from bitline.graph.model import Array, Wiring, attribute, copied, keep_nodes, set_attribute
 from bitline.graph.passes.drop_dead import drop_dead
-from bitline.graph.passes.match import derived_name
 
 
 def plain_gemm(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -58,29 +57,26 @@ def _merged(
     row = _row(bias, weight.shape[1])
     if row is None or bias.ndim > len(shape) or prod(shape) == 0:
         return None
-    graph = wiring.graph
     name = other
     if bias.shape != row.shape:
-        name = fresh_name(graph, f"{matmul.name}.bias")
-        set_constant(graph, name, row)
+        name = wiring.fresh(f"{matmul.name}.bias")
+        wiring.put(name, row)
     gemm = onnx.helper.make_node("Gemm", [matmul.input[0], matmul.input[1], name], [add.output[0]], name=matmul.name)
     if len(shape) == 2:
         return [gemm]
     nodes = [gemm]
     source = matmul.input[0]
     if source not in flattened:
-        flattened[source] = fresh_name(graph, f"{source}.rows")
-        nodes.insert(
-            0, _reshape(graph, derived_name(graph, matmul, "rows"), source, flattened[source], (-1, shape[-1]))
-        )
+        flattened[source] = wiring.fresh(f"{source}.rows")
+        nodes.insert(0, _reshape(wiring, wiring.node_below(matmul, "rows"), source, flattened[source], (-1, shape[-1])))
     gemm.input[0] = flattened[source]
-    gemm.output[0] = fresh_name(graph, f"{add.output[0]}.rows")
-    return [*nodes, _reshape(graph, derived_name(graph, matmul, "shape"), gemm.output[0], add.output[0], out)]
+    gemm.output[0] = wiring.fresh(f"{add.output[0]}.rows")
+    return [*nodes, _reshape(wiring, wiring.node_below(matmul, "shape"), gemm.output[0], add.output[0], out)]
 
 
-def _reshape(graph: onnx.GraphProto, name: str, source: str, target: str, shape: tuple[int, ...]) -> onnx.NodeProto:
-    sizes = fresh_name(graph, f"{target}.shape")
-    set_constant(graph, sizes, np.asarray(shape, np.int64))
+def _reshape(wiring: Wiring, name: str, source: str, target: str, shape: tuple[int, ...]) -> onnx.NodeProto:
+    sizes = wiring.fresh(f"{target}.shape")
+    wiring.put(sizes, np.asarray(shape, np.int64))
     return onnx.helper.make_node("Reshape", [source, sizes], [target], name=name)
 
 
@@ -91,8 +87,8 @@ def _unstack(matmul: onnx.NodeProto, wiring: Wiring) -> None:
         return
     if len(shape) < weight.ndim:
         return
-    name = fresh_name(wiring.graph, f"{matmul.name}.weight")
-    set_constant(wiring.graph, name, weight.reshape(weight.shape[-2:]))
+    name = wiring.fresh(f"{matmul.name}.weight")
+    wiring.put(name, weight.reshape(weight.shape[-2:]))
     matmul.input[1] = name
 
 
@@ -101,16 +97,15 @@ def _weights_right(matmul: onnx.NodeProto, wiring: Wiring) -> list[onnx.NodeProt
     weight, shape = wiring.array(matmul.input[0]), wiring.shape(matmul.input[1])
     if weight is None or matmul.input[1] in wiring.constants or weight.ndim != 2 or shape is None or len(shape) < 2:
         return [matmul]
-    graph = wiring.graph
     source, target = matmul.input[1], matmul.output[0]
-    turned, product = fresh_name(graph, f"{target}.operand"), fresh_name(graph, f"{target}.turned")
-    name = fresh_name(graph, f"{matmul.name}.weight")
-    set_constant(graph, name, weight.T)
+    turned, product = wiring.fresh(f"{target}.operand"), wiring.fresh(f"{target}.turned")
+    name = wiring.fresh(f"{matmul.name}.weight")
+    wiring.put(name, weight.T)
     order = [*range(len(shape) - 2), len(shape) - 1, len(shape) - 2]
     return [
-        _transpose(derived_name(graph, matmul, "operand"), source, turned, order),
+        _transpose(wiring.node_below(matmul, "operand"), source, turned, order),
         onnx.helper.make_node("MatMul", [turned, name], [product], name=matmul.name),
-        _transpose(derived_name(graph, matmul, "turned"), product, target, order),
+        _transpose(wiring.node_below(matmul, "turned"), product, target, order),
     ]
 
 
@@ -123,14 +118,13 @@ def _normalised(gemm: onnx.NodeProto, wiring: Wiring) -> list[onnx.NodeProto]:
     if not attribute(gemm, "transA", 0):
         return [gemm]
     set_attribute(gemm, "transA", None)
-    graph = wiring.graph
     source = gemm.input[0]
-    gemm.input[0] = fresh_name(graph, f"{gemm.output[0]}.operand")
+    gemm.input[0] = wiring.fresh(f"{gemm.output[0]}.operand")
     constant = wiring.array(source)
     if constant is not None:
-        set_constant(graph, gemm.input[0], constant.T)
+        wiring.put(gemm.input[0], constant.T)
         return [gemm]
-    return [_transpose(derived_name(graph, gemm, "operand"), source, gemm.input[0], [1, 0]), gemm]
+    return [_transpose(wiring.node_below(gemm, "operand"), source, gemm.input[0], [1, 0]), gemm]
 
 
 def _normalise(gemm: onnx.NodeProto, wiring: Wiring) -> None:
@@ -144,13 +138,12 @@ def _normalise(gemm: onnx.NodeProto, wiring: Wiring) -> None:
     row = None if bias is None else _row(bias, columns)
     if bias is not None and row is None:
         return
-    graph = wiring.graph
     if alpha != 1.0:
-        gemm.input[1] = name = fresh_name(graph, f"{gemm.name}.weight")
-        set_constant(graph, name, (weight.astype(np.float64) * alpha).astype(weight.dtype))
+        gemm.input[1] = name = wiring.fresh(f"{gemm.name}.weight")
+        wiring.put(name, (weight.astype(np.float64) * alpha).astype(weight.dtype))
     if bias is not None and row is not None and (beta != 1.0 or bias.shape != row.shape):
-        gemm.input[2] = name = fresh_name(graph, f"{gemm.name}.bias")
-        set_constant(graph, name, (row.astype(np.float64) * beta).astype(bias.dtype))
+        gemm.input[2] = name = wiring.fresh(f"{gemm.name}.bias")
+        wiring.put(name, (row.astype(np.float64) * beta).astype(bias.dtype))
     set_attribute(gemm, "alpha", None)
     set_attribute(gemm, "beta", None)
 

@@ -21,9 +21,9 @@ import numpy as np
 import onnx
 
 from bitline.graph import shapes
-from bitline.graph.model import Array, Wiring, attribute, copied, fresh_name, keep_nodes, set_constant
+from bitline.graph.model import Array, Wiring, attribute, copied, keep_nodes
 from bitline.graph.passes.drop_dead import drop_dead
-from bitline.graph.passes.match import derived_name, made_by, reduced_axes
+from bitline.graph.passes.match import made_by, reduced_axes
 
 _FORMS = ("Reshape", "Flatten", "Squeeze", "Unsqueeze")
 _REDUCTIONS = ("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd")
@@ -52,14 +52,15 @@ def _sweep(graph: onnx.GraphProto) -> list[onnx.NodeProto] | None:
     wiring = Wiring(graph)
     nodes: list[onnx.NodeProto] = []
     changed = False
+    origins: dict[str, str] = {}  # what a Reshape gives --> what the first one before it took
     for node in graph.node:
-        made = _rewritten(node, wiring)
+        made = _rewritten(node, wiring, origins)
         changed = changed or made is not None
         nodes += [node] if made is None else made
     return nodes if changed else None
 
 
-def _rewritten(node: onnx.NodeProto, wiring: Wiring) -> list[onnx.NodeProto] | None:
+def _rewritten(node: onnx.NodeProto, wiring: Wiring, origins: dict[str, str]) -> list[onnx.NodeProto] | None:
     if not node.input or any(True for entry in node.attribute if entry.HasField("g")):
         return None
     known = [wiring.shape(name) for name in (node.input[0], node.output[0])]
@@ -67,7 +68,8 @@ def _rewritten(node: onnx.NodeProto, wiring: Wiring) -> list[onnx.NodeProto] | N
     if source is None or target is None or 0 in source or 0 in target:
         return None
     if node.op_type in _FORMS:
-        return _one_reshape(node, source, target, wiring)
+        origins[node.output[0]] = origins.get(node.input[0], node.input[0])
+        return _one_reshape(node, origins[node.output[0]], target, wiring)
     if node.op_type == "Transpose":
         return _one_transpose(node, source, target, wiring)
     if node.op_type in _REDUCTIONS:
@@ -85,20 +87,17 @@ def _reshape(
     name: str, source: str, target: str, shape: Sequence[int], wiring: Wiring, *, sizes: str = ""
 ) -> onnx.NodeProto:
     if not sizes:
-        sizes = fresh_name(wiring.graph, f"{target}.shape")
-        set_constant(wiring.graph, sizes, np.asarray(shape, np.int64))
+        sizes = wiring.fresh(f"{target}.shape")
+        wiring.put(sizes, np.asarray(shape, np.int64))
     return onnx.helper.make_node("Reshape", [source, sizes], [target], name=name)
 
 
 def _one_reshape(
-    node: onnx.NodeProto, source: tuple[int, ...], target: tuple[int, ...], wiring: Wiring
+    node: onnx.NodeProto, origin: str, target: tuple[int, ...], wiring: Wiring
 ) -> list[onnx.NodeProto] | None:
-    name = node.input[0]
-    while (producer := made_by(wiring, name, *_FORMS)) is not None and wiring.shape(producer.input[0]) is not None:
-        name = producer.input[0]
-    if node.op_type == "Reshape" and name == node.input[0]:
+    if node.op_type == "Reshape" and origin == node.input[0]:
         return None
-    return [_reshape(node.name, name, node.output[0], target, wiring)]
+    return [_reshape(node.name, origin, node.output[0], target, wiring)]
 
 
 def _one_transpose(
@@ -134,17 +133,16 @@ def _slice_of(
         return None
     end = int(flat[-1]) + step
     bounds = {"start": int(flat[0]), "end": end if end >= 0 else -source[axis] - 1, "axis": axis, "step": step}
-    graph = wiring.graph
     output = node.output[0]
-    names = [fresh_name(graph, f"{output}.{word}") for word in bounds]
+    names = [wiring.fresh(f"{output}.{word}") for word in bounds]
     for name, value in zip(names, bounds.values(), strict=True):
-        set_constant(graph, name, np.asarray([value], np.int64))
+        wiring.put(name, np.asarray([value], np.int64))
     if indices.ndim == 1:
         return [onnx.helper.make_node("Slice", [node.input[0], *names], [output], name=node.name)]
-    part = fresh_name(graph, f"{output}.slice")
+    part = wiring.fresh(f"{output}.slice")
     return [
         onnx.helper.make_node("Slice", [node.input[0], *names], [part], name=node.name),
-        _reshape(derived_name(graph, node, "Reshape"), part, output, target, wiring),
+        _reshape(wiring.node_below(node, "Reshape"), part, output, target, wiring),
     ]
 
 
@@ -187,13 +185,12 @@ def _expand_after(node: onnx.NodeProto, target: tuple[int, ...], wiring: Wiring)
     other_shapes = [wiring.shape(name) for name in others]
     if any(other is None or np.prod(other) != 1 or len(other) > len(shape) for other in other_shapes):
         return None
-    graph = wiring.graph
-    small = fresh_name(graph, f"{node.output[0]}.once")
+    small = wiring.fresh(f"{node.output[0]}.once")
     made = onnx.NodeProto()
     made.CopyFrom(node)
     made.input[index] = expand.input[0]
     made.output[0] = small
     again = onnx.helper.make_node(
-        "Expand", [small, expand.input[1]], [node.output[0]], name=derived_name(graph, node, "Expand")
+        "Expand", [small, expand.input[1]], [node.output[0]], name=wiring.node_below(node, "Expand")
     )
     return [made, again]

@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 
-from bitline.graph.model import Wiring, attribute, copied, dtype_of, fresh_name, set_constant
+from bitline.graph.model import Wiring, attribute, dtype_of
 from bitline.graph.passes.drop_dead import drop_dead
 from bitline.graph.passes.drop_identities import drop_identities
 from bitline.graph.passes.match import made_by, scalar
@@ -30,7 +30,7 @@ _NEUTRAL_RIGHT = {**_NEUTRAL_LEFT, "Div": 1, "Sub": 0, "Pow": 1}
 
 
 def squash_neutral(model: onnx.ModelProto) -> onnx.ModelProto:
-    squashed = copied(model)
+    squashed = drop_identities(model)
     while _sweep(squashed.graph):
         squashed = drop_dead(drop_identities(squashed))
     return squashed
@@ -61,8 +61,8 @@ def _replace(node: onnx.NodeProto, source: str, wiring: Wiring) -> bool:
         return True
     if wiring.shape(source) is None or 0 in shape:
         return False
-    sizes = fresh_name(wiring.graph, f"{output}.shape")
-    set_constant(wiring.graph, sizes, np.asarray(shape, np.int64))
+    sizes = wiring.fresh(f"{output}.shape")
+    wiring.put(sizes, np.asarray(shape, np.int64))
     node.CopyFrom(onnx.helper.make_node("Expand", [source, sizes], [output], name=node.name))
     return True
 
