@@ -190,3 +190,90 @@ def test_a_reshape_across_what_is_stored_says_why() -> None:
 
 def test_text_form() -> None:
     assert str(index_map.transpose(identity((2, 3)), [1, 0])) == "3x2 <- [i1, i0] of 2x3"
+
+
+# -- parts, repetition -------------------------------------------------------------------------------------------------
+
+
+@given(data=st.data(), shape=shapes)
+def test_slices_equal_numpy(data: st.DataObject, shape: tuple[int, ...]) -> None:
+    """Any start, count and step, on maps in any order; where the map cannot say it, it says why."""
+    view, values = rearranged(data, identity(shape), flat(shape))
+    for _ in range(data.draw(st.integers(1, 3))):
+        dim = data.draw(st.integers(0, values.ndim - 1))
+        size = values.shape[dim]
+        start, step = data.draw(st.integers(0, size - 1)), data.draw(st.integers(-3, 3))
+        most = (size - 1 - start) // step + 1 if step > 0 else start // -step + 1 if step else 4
+        count = data.draw(st.integers(1, most))
+        taken = index_map.take_slice(view, dim, start, count, step)
+        if isinstance(taken, NoMatch):
+            assert "parts" in taken.why
+            assert len(index_map.merge_digits(view).dims[dim]) > 1
+            continue
+        view, values = taken, values.take([start + i * step for i in range(count)], axis=dim)
+        view.check()
+        assert np.array_equal(view.evaluate(), values)
+
+
+@given(shape=shapes, data=st.data())
+def test_slices_of_what_lies_in_order_are_always_maps(shape: tuple[int, ...], data: st.DataObject) -> None:
+    dim = data.draw(st.integers(0, len(shape) - 1))
+    start = data.draw(st.integers(0, shape[dim] - 1))
+    count = data.draw(st.integers(1, shape[dim] - start))
+    view = index_map.take_slice(identity(shape), dim, start, count)
+    assert isinstance(view, IndexMap)
+    assert np.array_equal(view.evaluate(), flat(shape).take(range(start, start + count), axis=dim))
+
+
+@given(data=st.data(), shape=shapes)
+def test_broadcasting_equals_numpy(data: st.DataObject, shape: tuple[int, ...]) -> None:
+    view, values = rearranged(data, identity(shape), flat(shape))
+    grown = [data.draw(st.integers(1, 4)) if n == 1 else n for n in values.shape]
+    wide = (*data.draw(st.lists(st.integers(1, 3), max_size=2)), *grown)
+    made = index_map.broadcast(view, wide)
+    made.check()
+    assert made.shape == wide
+    assert np.array_equal(made.evaluate(), np.broadcast_to(values, wide))
+
+
+@given(data=st.data(), shape=shapes, times=st.integers(1, 3), inner=st.booleans())
+def test_repetition_equals_numpy(data: st.DataObject, shape: tuple[int, ...], times: int, inner: bool) -> None:
+    view, values = rearranged(data, identity(shape), flat(shape))
+    dim = data.draw(st.integers(0, values.ndim - 1))
+    made = index_map.repeated(view, dim, times, inner=inner)
+    made.check()
+    wanted = np.repeat(values, times, axis=dim) if inner else np.concatenate([values] * times, axis=dim)
+    assert np.array_equal(made.evaluate(), wanted)
+    index_map.merge_digits(made).check()
+    assert np.array_equal(index_map.merge_digits(made).evaluate(), wanted)
+
+
+@given(data=st.data(), shape=shapes)
+def test_covers_is_what_counting_says(data: st.DataObject, shape: tuple[int, ...]) -> None:
+    view, _ = rearranged(data, identity(shape), flat(shape))
+    dim = data.draw(st.integers(0, len(view.dims) - 1))
+    match data.draw(st.integers(0, 3)):
+        case 0:
+            view = index_map.repeated(view, dim, 2, inner=data.draw(st.booleans()))
+        case 1:
+            taken = index_map.take_slice(view, dim, 0, data.draw(st.integers(1, view.shape[dim])), 1)
+            view = taken if isinstance(taken, IndexMap) else view
+        case 2:
+            taken = index_map.take_slice(view, dim, view.shape[dim] - 1, view.shape[dim], -1)
+            view = taken if isinstance(taken, IndexMap) else view
+        case _:
+            pass
+    seen = view.evaluate().reshape(-1).tolist()
+    assert index_map.covers(view) == (sorted(seen) == list(range(prod(shape))))
+
+
+@given(data=st.data(), shape=shapes)
+def test_digits_of_one_element_part_nothing(data: st.DataObject, shape: tuple[int, ...]) -> None:
+    """Of what lies in order every shape is a map, from whatever shape it had before, ones in between or not."""
+    view: IndexMap | NoMatch = identity((1, 1, prod(shape)))
+    for _ in range(3):
+        wanted = factored(data, prod(shape))
+        assert isinstance(view, IndexMap)
+        view = index_map.reshape(view, wanted)
+        assert isinstance(view, IndexMap), (wanted, view)
+        assert np.array_equal(view.evaluate(), flat(shape).reshape(wanted))

@@ -95,7 +95,7 @@ def differences(made: Artefacts, seed: int) -> list[str]:
     if network.kernels:
         typed = {name: values.astype(NUMPY[network.tensor(name).dtype]) for name, values in inputs.items()}
         proto = golden_model(network, constants)
-        golden = [run_golden(proto, typed, optimise=optimise) for optimise in optimisations(network)]
+        golden = [{**typed, **run_golden(proto, typed, optimise=optimise)} for optimise in optimisations(network)]
     clipped = conversions = 0
     for sample in range(len(next(iter(inputs.values())))):
         one = {name: values[sample] for name, values in inputs.items()}

@@ -76,25 +76,13 @@ def test_accumulators_wrap_as_int32(value: int) -> None:
     assert wrap32(array(value))[0] == int(np.array(value, np.int64).astype(np.int32))
 
 
-scales = st.floats(1e-3, 10.0)
-
-
-@given(a=st.integers(-255, 255), b=st.integers(-255, 255), fa=scales, fb=scales, zero=st.integers(-128, 255))
-def test_addition_is_within_one_rounding_of_the_real_sum(a: int, b: int, fa: float, fb: float, zero: int) -> None:
-    mantissa_a, mantissa_b, shift = vector.add_scales(fa, fb)
-    got = vector.add(array(a), array(b), mantissa_a, mantissa_b, shift, zero, -(10**6), 10**6)[0]
-    exact = Fraction(a * mantissa_a + b * mantissa_b, 2**shift)
-    assert got == round(exact) + zero
-    assert abs(exact - (a * Fraction(fa) + b * Fraction(fb))) <= Fraction(512) * Fraction(max(fa, fb)) / 2**29
-
-
 @given(
     x=st.lists(st.integers(-128, 127), min_size=1, max_size=40),
     scale_x=st.floats(1e-3, 1.0),
     scale_y=st.sampled_from([1 / 256, 1 / 255, 0.01]),
 )
 def test_softmax_is_within_one_step_and_sums_to_one(x: list[int], scale_x: float, scale_y: float) -> None:
-    table = vector.softmax_table(scale_x)
+    table = vector.softmax_table(scale_x, wide=False)
     assert table[0] == 1 << 24
     assert (np.diff(table) <= 0).all()
     factor = round(2.0**vector.SOFTMAX_FRACTION_BITS / scale_y)
@@ -135,5 +123,52 @@ def test_quantising_what_was_dequantised_changes_nothing(
     assert low <= integers.min() <= integers.max() <= high
     again = stored.quantise_real(stored.dequantise(integers, tensor), tensor)
     assert np.array_equal(again, integers)
-    data = stored.to_bytes(integers.reshape(1, -1))
+    data = stored.to_bytes(integers.reshape(1, -1), tensor)
     assert np.array_equal(stored.from_bytes(data, tensor).reshape(-1), integers)
+
+
+@given(
+    x=st.lists(st.integers(-(2**15), 2**15 - 1), min_size=1, max_size=40),
+    scale_x=st.floats(1e-5, 0.01),
+    wide=st.booleans(),
+    near=st.booleans(),
+)
+def test_softmax_of_16_bits_is_close_to_the_real_one(x: list[int], scale_x: float, wide: bool, near: bool) -> None:
+    """The exponential is a product of two tables of 24 bits: 2 * 2^-24 off, which 16 output bits hardly see."""
+    x = [value // 64 for value in x] if near else x
+    scale_y, fraction, limits = (1 / 32767, 14, LIMITS["s16"]) if wide else (1 / 255, 16, LIMITS["u8"])
+    table = vector.softmax_table(scale_x, wide=True)
+    got = vector.softmax(array(*x), table, round(2.0**fraction / scale_y), fraction, 0, *limits)
+    reals = np.exp((np.array(x) - max(x)) * scale_x)
+    wanted = np.clip(reals / reals.sum() / scale_y, *limits)
+    assert np.abs(got - wanted).max() <= (0.51 if wide else 0.501)
+
+
+@given(distance=st.lists(st.integers(0, 2**16 - 1), min_size=1, max_size=20), scale=st.floats(1e-6, 0.1))
+def test_two_tables_make_one_exponential(distance: list[int], scale: float) -> None:
+    got = vector.exponentials(array(*distance), vector.softmax_table(scale, wide=True))
+    wanted = np.exp(-scale * np.array(distance, np.float64)) * 2.0**vector.SOFTMAX_TABLE_BITS
+    assert np.abs(got - wanted).max() <= 2.0
+
+
+@given(
+    data=st.data(),
+    m=st.integers(1, 4),
+    n=st.integers(1, 4),
+    k=st.integers(1, 30),
+    mantissa=st.integers(0, 2**6),
+    shift=st.integers(0, 40),
+)
+def test_products_of_two_activations_are_exact(
+    data: st.DataObject, m: int, n: int, k: int, mantissa: int, shift: int
+) -> None:
+    values = st.integers(-(2**16), 2**16)
+    a, b = (
+        data.draw(st.lists(st.lists(values, min_size=k, max_size=k), min_size=rows, max_size=rows)) for rows in (m, n)
+    )
+    got = vector.matmul(np.array(a), np.array(b), mantissa, shift, 3, -(2**50), 2**50)
+    exact = [
+        [round(Fraction(sum(p * q for p, q in zip(row, other, strict=True)) * mantissa, 2**shift)) + 3 for other in b]
+        for row in a
+    ]
+    assert got.tolist() == np.clip(exact, -(2**50), 2**50).tolist()

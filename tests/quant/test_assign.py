@@ -14,6 +14,7 @@ from bitline.quant.options import QuantOptions
 from bitline.quant.ptq import quantize
 from bitline.quant.ranges import Observation
 from bitline.quant.steps import plan_steps
+from bitline.quant.wide import Widths
 from tests.graph.build import as_model, parsed
 
 NONE = Masks(ranges={})
@@ -33,7 +34,7 @@ SUM = named("float[4] x) => (float[4] y", "a = Add(x, k) y = Softmax(a)", {"k": 
 def test_every_owner_and_constant_has_a_grid() -> None:
     ranges = {"x": (-1.0, 1.0), "a": (0.0, 5.0), "y": (0.0, 0.7)}
     wiring, plan = Wiring(SUM.proto.graph), plan_steps(SUM)
-    grids = assign_grids(wiring, plan, ranges, extremes={}, masks=NONE, wide=(), options=QuantOptions())
+    grids = assign_grids(wiring, plan, ranges, extremes={}, masks=NONE, widths=Widths(), options=QuantOptions())
     assert grids.of == {
         "x": activation_grid(-1, 1, 8),
         "a": activation_grid(0, 5, 8),
@@ -48,7 +49,13 @@ def test_wide_tensors_take_their_extremes_and_masks_their_own_range() -> None:
     wiring, plan = Wiring(SUM.proto.graph), plan_steps(SUM)
     masks = Masks(ranges={"a": (-9.0, 5.0)})
     grids = assign_grids(
-        wiring, plan, ranges, extremes=extremes, masks=masks, wide={"x", "a"}, options=QuantOptions(activation_bits=6)
+        wiring,
+        plan,
+        ranges,
+        extremes=extremes,
+        masks=masks,
+        widths=Widths(tensors=frozenset({"x", "a"})),
+        options=QuantOptions(activation_bits=6),
     )
     assert grids.of["x"] == activation_grid(-3, 1, 16)
     assert grids.of["x"].scale == pytest.approx(3 / 32767)

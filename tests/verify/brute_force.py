@@ -11,21 +11,25 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import combinations
 
+from bitline.ir.kernels import BYTES
 from bitline.ir.program import (
     Address,
     Cores,
     Dma,
     End,
     Fill,
+    HostCall,
     Instruction,
     Loop,
     Mvm,
     Operand,
     Post,
+    PostOp,
     Program,
     Queue,
     Recv,
     Send,
+    Take,
     Vector,
     Wait,
     WriteWeights,
@@ -86,6 +90,10 @@ def expand(queue: Queue, core: int) -> Iterator[Instance]:
     for part in block(0, (core,), True):
         if not isinstance(part, int):
             yield part
+
+
+def divisors(number: int) -> set[int]:
+    return {d for d in range(1, number + 1) if number % d == 0}
 
 
 def offset(address: Address, counters: tuple[int, ...]) -> int:
@@ -185,10 +193,19 @@ class _Phase:
                 reads, writes = [*x, *cells, *(sums if adds else [])], sums
                 self._same(self._size(mvm.dst), 4 * mvm.cols)
             case Vector() as vector:
-                for operand in (vector.a, vector.b, vector.parameters):
+                for operand in (vector.a, vector.b, vector.c, vector.parameters):
                     reads += self._bytes(operand, counters) if operand else []
                 writes = self._bytes(vector.dst, counters)
                 self._vector_sizes(vector)
+            case Take() as take:
+                reads, writes = self._bytes(take.src, counters), self._bytes(take.dst, counters)
+                self._table(take)
+            case HostCall(call=call, src=src, dst=dst):
+                reads, writes = self._bytes(src, counters), self._bytes(dst, counters)
+                self._same(self._size(src), sum(self.program.calls[call].takes))
+                self._same(self._size(dst), sum(self.program.calls[call].gives))
+                if len(counters) > 1:
+                    self.verdict.wrong.add("call in a loop")
             case _:
                 raise AssertionError(instance.instruction)
         constant = {space.name for space in self.program.spaces if space.constant}
@@ -207,24 +224,53 @@ class _Phase:
         if one != other:
             self.verdict.wrong.add("sizes")
 
-    def _vector_sizes(self, vector: Vector) -> None:
-        out, a, b = self._size(vector.dst), self._size(vector.a), self._size(vector.b)
-        parameters = self._size(vector.parameters)
-        match self.program.posts[vector.post].op:
-            case "requantise":
-                fits = (
-                    a == 4 * out and b == 0 and parameters > 0 and parameters % 12 == 0 and 12 * out % parameters == 0
-                )
-            case "add":
-                fits = a == b == out and parameters == 0
-            case "table":
-                fits = a == out and b == 0 and parameters == 256
-            case "max" | "mean":
-                fits = a > 0 and a % out == 0 and b == 0 and parameters == 0
-            case "softmax":
-                fits = a == out and b == 0 and parameters == 1024
-        if not fits:
+    def _table(self, take: Take) -> None:
+        """All rows that may be taken lie in a memory that nothing writes; as many bytes come out as numbers go in."""
+        space = self.program.spaces[take.space] if 0 <= take.space < len(self.program.spaces) else None
+        inside = space is not None and space.constant and take.base >= 0 and min(take.rows, take.row_bytes) > 0
+        if space is None or not inside or take.base + take.rows * take.row_bytes > space.bytes:
+            self.verdict.wrong.add("table")
+        numbers, rest = divmod(self._size(take.src), 4)
+        if rest or numbers * take.row_bytes != self._size(take.dst):
             self.verdict.wrong.add("sizes")
+
+    def _vector_sizes(self, vector: Vector) -> None:
+        """Bytes as elements, and elements as the operation wants them."""
+        post = self.program.posts[vector.post]
+        operands = [operand for operand in (vector.a, vector.b, vector.c) if operand is not None]
+        parameters = self._size(vector.parameters)
+        elements, rest = divmod(self._size(vector.dst), BYTES[post.y])
+        counts: list[int] = []
+        fits = rest == 0 and len(operands) == len(post.types)
+        for operand, dtype in zip(operands, post.types, strict=False):
+            count, rest = divmod(self._size(operand), BYTES[dtype])
+            counts.append(count)
+            fits = fits and rest == 0
+        if not fits or not self._shapes_fit(post, elements, counts, parameters):
+            self.verdict.wrong.add("sizes")
+
+    def _shapes_fit(self, post: PostOp, elements: int, counts: list[int], parameters: int) -> bool:
+        match post.op:
+            case "requantise":
+                columns = parameters // 12
+                return counts == [elements] and columns > 0 and parameters % 12 == 0 and elements % columns == 0
+            case "max" | "mean":
+                return len(counts) == 1 and counts[0] > 0 and counts[0] % elements == 0 and parameters == 0
+            case "softmax" | "norm":
+                wide = BYTES[post.types[0]] == 2
+                wanted = 4 * (512 if wide else 256) if post.op == "softmax" else 16 * post.inner
+                return counts == [elements] and elements % post.inner == 0 and parameters == wanted
+            case "matmul":
+                rows, columns = (count // post.inner for count in counts)
+                return [rows * post.inner, columns * post.inner] == counts and rows * columns == elements
+            case _:
+                wanted = 256 * BYTES[post.y] if post.op == "table" else 0
+                power = parameters % 4 == 0 and parameters // 4 - 1 in {1 << k for k in range(17)}
+                spread = all(
+                    count == elements or count * times in divisors(elements)
+                    for count, times in zip(counts, post.spreads, strict=True)
+                )
+                return spread and (power if post.op == "curve" else parameters == wanted)
 
     def ancestors(self) -> list[int] | None:
         """For every node the set of nodes before it, as bits; None if some node never runs."""

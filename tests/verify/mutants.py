@@ -10,6 +10,7 @@ from bitline.ir.program import (
     Address,
     Dma,
     Fill,
+    HostCall,
     Instruction,
     Mvm,
     Operand,
@@ -18,6 +19,7 @@ from bitline.ir.program import (
     Queue,
     Recv,
     Send,
+    Take,
     Vector,
     Wait,
     WriteWeights,
@@ -25,7 +27,7 @@ from bitline.ir.program import (
 )
 
 SIGNALS = (Wait, Post, Send, Recv)
-WORK = (Dma, Fill, WriteWeights, Mvm, Vector)
+WORK = (Dma, Fill, WriteWeights, Mvm, Vector, Take, HostCall)
 Phase = tuple[Queue, ...]
 
 
@@ -149,7 +151,7 @@ def one_operand_off(program: Program, random: Random) -> Program:
     return replace(program, setup=spoilt) if in_setup else replace(program, main=spoilt)
 
 
-_NUMBERS = {"row", "col", "overwrite"}
+_NUMBERS = {"row", "col", "overwrite", "row_bytes", "space"}
 
 
 def _named(instruction: Instruction) -> list[str]:

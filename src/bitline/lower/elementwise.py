@@ -18,11 +18,13 @@ from bitline.lower.qdq import Value
 from bitline.lower.state import Ints, Lowering, Scalar, Target, Unfit, name_of
 from bitline.lower.stored import stored_view
 from bitline.numerics.elementwise import BITS_16, CURVE_FRACTION_BITS, curve
-from bitline.numerics.rounding import fixed_point
+from bitline.numerics.rounding import MAX_SHIFT, fixed_point
 
 MANTISSA_BITS = 30
 TERM_BITS = 51
 """Three terms and a bias below it stay below 2^53."""
+FEWEST_BITS = 8
+"""Of the largest mantissa."""
 LENGTH_BITS = 51
 """The two squares together stay below 2^52."""
 QUOTIENT_BITS = 60
@@ -38,14 +40,19 @@ def reach(tensor: Tensor) -> int:
 def common_scale(
     node: onnx.NodeProto, factors: Sequence[float], reaches: Sequence[int], bits: int = TERM_BITS
 ) -> tuple[list[int], int]:
-    """(mantissas, shift) with factor ~ mantissa / 2^shift, the largest as wide as fits. Raises `Unfit`."""
+    """(mantissas, shift) with factor ~ mantissa / 2^shift, the shift as large as keeps every mantissa within 30 bits
+    and every mantissa * reach below 2^bits. Raises `Unfit`."""
     largest = max((abs(f) for f in factors), default=0.0)
     if largest == 0.0:
         return [0] * len(factors), 0
-    wide = min(MANTISSA_BITS, bits - max(r.bit_length() for r in reaches))
-    if wide < 8 or largest >= 2.0**wide or not math.isfinite(largest):
+    if not math.isfinite(largest):
+        raise Unfit(node, "a scale is not finite", "quantise the model again")
+    rooms = [
+        min(MANTISSA_BITS, bits - r.bit_length()) - math.frexp(f)[1] for f, r in zip(factors, reaches, strict=True)
+    ]
+    shift = min([MAX_SHIFT, *(room for room, factor in zip(rooms, factors, strict=True) if factor)])
+    if shift < 0 or shift + math.frexp(largest)[1] < FEWEST_BITS:
         raise Unfit(node, "its output scale is too far below that of its input", "quantise the model again")
-    _, shift = fixed_point(largest, wide)
     return [round(math.ldexp(f, shift)) for f in factors], shift
 
 
@@ -178,7 +185,7 @@ def lower_root(state: Lowering, node: onnx.NodeProto, target: Target) -> None:
     factors = [(state.tensor(v).scale / target.y.scale) ** 2 for v in (a, b)]
     reaches = [reach(state.tensor(v)) ** 2 for v in (a, b)]
     mantissas, shift = common_scale(node, factors, reaches, LENGTH_BITS)
-    if shift < 0:
+    if shift < 2:  # half a step has to be at least one unit of the root
         raise Unfit(node, "its output scale is too far below that of its input", "quantise the model again")
     if shift % 2:  # the root halves it
         mantissas, shift = [(mantissa + 1) >> 1 for mantissa in mantissas], shift - 1

@@ -27,6 +27,7 @@ from bitline.lower.elementwise import (
     lower_select,
     lower_sum,
     lower_unary,
+    reach,
     rescale,
 )
 from bitline.lower.halves import by_halves
@@ -37,7 +38,7 @@ from bitline.lower.qdq import DTYPES, QdqGraph, Value, read_qdq
 from bitline.lower.reduce import lower_pool, lower_reduce
 from bitline.lower.repeat import lower_scan
 from bitline.lower.rows import lower_lookup, lower_norm, lower_products, lower_softmax
-from bitline.lower.state import Build, Lowering, MakeMath, Scalar, Target, UnaryTable, Unfit, name_of
+from bitline.lower.state import DOUBLE_BITS, Build, Lowering, MakeMath, Scalar, Target, UnaryTable, Unfit, name_of
 from bitline.lower.stored import stored_view
 
 INTEGER = {
@@ -398,7 +399,14 @@ class _Walk(Lowering):
         op, mantissas = found
         if node.op_type == "Not":
             operands = [*operands, self._number(0)]
+        if op == "product" and self._reach(operands[0]) * self._reach(operands[1]) >= 1 << DOUBLE_BITS:
+            raise Unfit(node, f"its products can leave {DOUBLE_BITS} bits")
         self.values[name] = self._integer_result(node, name, op, list(zip(operands, mantissas, strict=True)))
+
+    def _reach(self, value: Value) -> int:
+        """The largest absolute value that an integer operand can have."""
+        tensor = self.tensor(value)
+        return int(np.abs(self.constants[tensor.constant].astype(np.int64)).max()) if tensor.constant else reach(tensor)
 
     def _integer_result(
         self, node: onnx.NodeProto, name: str, op: Operator, operands: Sequence[tuple[Value, int]]

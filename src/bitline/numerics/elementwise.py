@@ -64,7 +64,7 @@ def modulo(a: Ints, b: Ints) -> Ints:
 
 
 def length(a: Ints, b: Ints, mantissas: Sequence[int], shift: int) -> Ints:
-    """floor(sqrt(S) / 2^shift + 1/2), S = a^2 m_0 + b^2 m_1 < 2^52.
+    """floor(sqrt(S) / 2^shift + 1/2), S = a^2 m_0 + b^2 m_1 < 2^52, shift >= 1.
 
     Below 2^52 the floor of the double nearest to sqrt(S) is isqrt(S): n^2 - 1 has a root 1/(2n) below n, and doubles
     below n <= 2^26 lie closer than that.

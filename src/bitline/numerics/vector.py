@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import numpy.typing as npt
 
-from bitline.numerics.rounding import divide_by_power_of_two, fixed_point, requantise, wrap32
+from bitline.numerics.rounding import divide_by_power_of_two, requantise, wrap32
 
 Ints = npt.NDArray[np.int64]
 
-ADD_MANTISSA_BITS = 30
 SOFTMAX_TABLE_BITS = 24
 SOFTMAX_FRACTION_BITS = 16
 
@@ -21,12 +18,6 @@ def requantise_columns(acc: Ints, parameters: Ints, zero_point: int, low: int, h
     rounding."""
     biased = wrap32(acc + parameters[:, 0])
     return requantise(biased, parameters[:, 1], parameters[:, 2], zero_point, low, high)
-
-
-def add_scales(factor_a: float, factor_b: float) -> tuple[int, int, int]:
-    """(mantissa_a, mantissa_b, shift): both factors on one common shift, the larger one with 30 bits."""
-    _, shift = fixed_point(max(factor_a, factor_b), ADD_MANTISSA_BITS)
-    return round(math.ldexp(factor_a, shift)), round(math.ldexp(factor_b, shift)), shift
 
 
 def look_up(x: Ints, table: Ints, smallest: int) -> Ints:

@@ -142,7 +142,8 @@ def _rivalled(
 def _with_layers(chosen: Chosen, layers: Sequence[str], judge: Judge, options: QuantOptions) -> Chosen:
     """Those layers read 16 bits that have to, if it is worth it."""
     forced = options.layer_bits == 16
-    if not forced and chosen.best.sqnr_db >= options.residual_threshold_db:
+    narrower = options.activation_bits < 8  # who asks for so few does not want more
+    if not forced and (narrower or chosen.best.sqnr_db >= options.residual_threshold_db):
         return chosen
     ready = chosen.ready.raised()
     if ready is None:

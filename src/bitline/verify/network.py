@@ -233,7 +233,7 @@ def _operator(kernel: Elementwise, tensors: dict[str, Tensor], constants: Consta
         size = 0 if stored is None or stored.ndim != 1 or stored.dtype.kind not in "iu" else stored.size
         if dtypes[0] != "s16" or not 2 <= size <= (1 << 16) + 1 or (size - 1) & (size - 2):
             yield _error(f"a curve of {size} knots for {dtypes[0]}", kernel.name)
-    reach = [max(abs(v - tensors[read.x].zero_point) for v in LIMITS[tensors[read.x].dtype]) for read in reads]
+    reach = [_reach(tensors[read.x], constants) for read in reads]
     terms = [r * abs(read.mantissa) for r, read in zip(reach, reads, strict=True)]
     if kernel.op == "product":
         terms = [reach[0] * reach[1] * abs(reads[0].mantissa)]
@@ -241,12 +241,22 @@ def _operator(kernel: Elementwise, tensors: dict[str, Tensor], constants: Consta
         terms[1] *= reach[0]
     if kernel.op == "length":
         terms = [2 * (terms[0] * reach[0] + terms[1] * reach[1])]  # below 2^52
+        if kernel.shift < 1:
+            yield _error("a length that is not rounded", kernel.name)
     if kernel.op == "quotient":
         terms = [2 * terms[0] + (reach[1] << kernel.shift), reach[1] << (kernel.shift + 1)]
     wide = 1 << (62 if kernel.op == "quotient" else 53)
     total = sum(terms) + abs(kernel.bias) if kernel.op == "sum" else max(terms, default=0)
     if total >= wide and kernel.op not in ("equal", "modulo", "table", "curve"):
         yield _error(f"`{kernel.op}` reaches {total}", kernel.name)
+
+
+def _reach(tensor: Tensor, constants: Constants) -> int:
+    """The largest distance of a value from the zero point; of a tensor that never changes, as it is."""
+    stored = constants.get(tensor.constant) if tensor.constant else None
+    if stored is None or not stored.size:
+        return max(abs(v - tensor.zero_point) for v in LIMITS[tensor.dtype])
+    return max(abs(int(v) - tensor.zero_point) for v in (stored.min(), stored.max()))
 
 
 def _move(kernel: Move, tensors: dict[str, Tensor], y: Tensor, passes: int) -> Iterator[Diagnostic]:
