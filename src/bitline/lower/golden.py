@@ -602,6 +602,17 @@ class _Builder:
         order = np.argsort(np.concatenate([part.write.evaluate().reshape(-1) for part in kernel.parts]))
         return self.op("Gather", whole, self.constant(order), out=out, axis=0)
 
+    def hand_out(self, name: str) -> None:
+        """Let an output that a repetition carried be what it is in the end; what it began with gets another name."""
+        if name not in self.renamed:
+            return
+        before = self.fresh(f"{name}.before")
+        for node in self.nodes:
+            for names in (node.input, node.output):
+                for place, used in enumerate(names):
+                    names[place] = before if used == name else used
+        self.op("Identity", self.renamed[name], out=name)
+
     def named(self, name: str) -> str:
         """The ONNX name of a stored tensor here: a carried one has another inside a repetition and after it."""
         return self.renamed.get(name, name)
@@ -652,6 +663,8 @@ def golden_model(network: Network, constants: Constants) -> onnx.ModelProto:
 
     inputs = list(dict.fromkeys(p.tensor for p in network.ports if p.direction == "input"))
     outputs = list(dict.fromkeys(p.tensor for p in network.ports if p.direction == "output"))
+    for name in outputs:
+        builder.hand_out(name)
     graph = helper.make_graph(
         builder.nodes,
         "golden",
