@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +105,12 @@ class TestClose:
         noise = np.random.default_rng(0).normal(0, 0.01, 100)
         assert close(self.case, wanted, wanted + noise, step=0.001)
         assert not close(self.case, wanted, np.where(np.arange(100) == 99, -1.0, wanted), step=0.001)
+
+    def test_recurrent_cells_are_forgiven_more(self) -> None:
+        wanted = np.linspace(-1, 1, 100)
+        noisy = wanted + np.random.default_rng(0).normal(0, 0.04, 100)
+        assert not close(self.case, wanted, noisy, step=0.001)
+        assert close(replace(self.case, operator="GRU"), wanted, noisy, step=0.001)
 
     def test_nan_has_to_be_where_it_is_wanted(self) -> None:
         wanted = np.array([np.nan, 1.0])

@@ -105,10 +105,9 @@ def _modulo(node: onnx.NodeProto, kind: int) -> list[onnx.NodeProto]:
 
     def part(op_type: str, inputs: list[str], name: str, **attributes: int) -> onnx.NodeProto:
         out = made if name == "result" else f"{made}.{name}"
-        one = helper.make_node(op_type, inputs, [out], name=f"{node.name or made}/{name}")
-        for key, value in attributes.items():
-            set_attribute(one, key, value)
-        return one
+        entry = helper.make_node(op_type, inputs, [out], name=f"{node.name or made}/{name}")
+        entry.attribute.extend(helper.make_attribute(key, value) for key, value in attributes.items())
+        return entry
 
     x, z, rest, signs, opposed, moved, chosen = (
         f"{made}.{name}" for name in ("x", "z", "rest", "signs", "opposed", "moved", "chosen")

@@ -435,6 +435,14 @@ class Network:
         repeat = self.repeat_of(number)
         return repeat.count if repeat else 1
 
+    def weights_of(self, number: int) -> tuple[str, int] | None:
+        """(matrix, first kernel of the repetition or -1): kernels that are alike here may share blocks in arrays.
+
+        One inside a repetition writes its weights in every pass where they do not stay; nobody outside may rely on it.
+        """
+        kernel, repeat = self.kernels[number], self.repeat_of(number)
+        return (kernel.matrix.name, repeat.first if repeat else -1) if isinstance(kernel, MatMul) else None
+
     def tensor(self, name: str) -> Tensor:
         return next(t for t in self.tensors if t.name == name)
 

@@ -571,13 +571,12 @@ class _Builder:
             ],
         )
         count = self.constant(np.array(repeat.count, np.int64))
-        starts = {name: f"{prefix}start/{name}" for name in repeat.carried}
-        for node in self.nodes:  # the name of a carried tensor is for what the repetition leaves in it
-            node.input[:] = [starts.get(name, name) for name in node.input]
-            node.output[:] = [starts.get(name, name) for name in node.output]
+        ends = [f"{prefix}end/{name}" for name in repeat.carried]
         stacks = [f"{prefix}all/{kernel.y}" for kernel in fills]
-        loop = helper.make_node("Loop", [count, "", *starts.values()], [*starts, *stacks], name=repeat.name, body=graph)
+        loop = helper.make_node("Loop", [count, "", *repeat.carried], [*ends, *stacks], name=repeat.name, body=graph)
         self.nodes.append(loop)
+        for name, end in zip(repeat.carried, ends, strict=True):
+            self.renamed[name] = end
         for kernel, stack in zip(fills, stacks, strict=True):
             places = np.concatenate([part.write.evaluate().reshape(-1) for part in kernel.parts])
             steps = np.concatenate([np.full(part.write.evaluate().size, part.write_step) for part in kernel.parts])
@@ -602,6 +601,17 @@ class _Builder:
             return self.op("Identity", whole, out=out)
         order = np.argsort(np.concatenate([part.write.evaluate().reshape(-1) for part in kernel.parts]))
         return self.op("Gather", whole, self.constant(order), out=out, axis=0)
+
+    def hand_out(self, name: str) -> None:
+        """Let an output that a repetition carried be what it is in the end; what it began with gets another name."""
+        if name not in self.renamed:
+            return
+        before = self.fresh(f"{name}.before")
+        for node in self.nodes:
+            for names in (node.input, node.output):
+                for place, used in enumerate(names):
+                    names[place] = before if used == name else used
+        self.op("Identity", self.renamed[name], out=name)
 
     def named(self, name: str) -> str:
         """The ONNX name of a stored tensor here: a carried one has another inside a repetition and after it."""
@@ -653,6 +663,8 @@ def golden_model(network: Network, constants: Constants) -> onnx.ModelProto:
 
     inputs = list(dict.fromkeys(p.tensor for p in network.ports if p.direction == "input"))
     outputs = list(dict.fromkeys(p.tensor for p in network.ports if p.direction == "output"))
+    for name in outputs:
+        builder.hand_out(name)
     graph = helper.make_graph(
         builder.nodes,
         "golden",

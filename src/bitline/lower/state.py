@@ -90,8 +90,8 @@ class Lowering:
         self.values: dict[str, Value] = {}
         self.quantised: dict[str, Value] = {}
         self.names: set[str] = set()
-        self.repeats: list[Repeat] = []
         self.matrices: dict[tuple[str, ArrayMath], str] = {}
+        self.repeats: list[Repeat] = []
 
     # -- names, so that two kernels never share one --------------------------------------------------------------------
 

@@ -146,7 +146,7 @@ def matrix_strips(network: Network, chip: Chip) -> dict[int, tuple[ColumnStrip, 
 def make_plan(network: Network, chip: Chip) -> Planned:
     """Placement and schedule; the packer answers the schedule's questions."""
     strips = matrix_strips(network, chip)
-    matrices = {n: kernel.matrix.name for n, kernel in enumerate(network.kernels) if isinstance(kernel, MatMul)}
+    matrices = {number: network.weights_of(number) for number in strips}
     known: dict[tuple[int, ...], dict[int, tuple[StripPlan, ...]] | None] = {}
 
     def pack(kernels: Sequence[int]) -> dict[int, tuple[StripPlan, ...]] | None:
@@ -164,10 +164,10 @@ def make_plan(network: Network, chip: Chip) -> Planned:
 
 
 def _packed(
-    strips: dict[int, tuple[ColumnStrip, ...]], matrices: Mapping[int, str], chip: Chip
+    strips: dict[int, tuple[ColumnStrip, ...]], matrices: Mapping[int, tuple[str, int] | None], chip: Chip
 ) -> dict[int, tuple[StripPlan, ...]] | None:
     """Every matrix once: kernels that share one find it in the same places."""
-    first: dict[str, int] = {}
+    first: dict[tuple[str, int] | None, int] = {}
     for kernel, matrix in matrices.items():
         first.setdefault(matrix, kernel)
     order = [kernel for kernel, matrix in matrices.items() if first[matrix] == kernel]

@@ -154,7 +154,8 @@ def facts_of(model: str, chip: Chip, figures: Mapping[str, Json]) -> Facts:
         return value
 
     def share(key: str) -> float:
-        return 100 * number(key) / number("macs") if number("macs") else 0.0
+        whole = sum(number(f"macs_on_{where}") for where in ("arrays", "vector", "host"))
+        return 100 * number(key) / whole if whole else 0.0
 
     host = "none: the chip does everything"
     if number("host_kernels"):

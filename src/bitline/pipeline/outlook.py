@@ -13,7 +13,7 @@ from bitline.core.diagnostics import Diagnostic, Refusal
 from bitline.data.random import random_feeds
 from bitline.graph.macs import model_macs
 from bitline.graph.model import Model, dtype_of, shape_of
-from bitline.ir.kernels import BatchMatMul, Host, Kernel, Lookup, MatMul, Move, Network, dynamic_macs, macs
+from bitline.ir.kernels import Host, Kernel, Lookup, MatMul, Move, Network, dynamic_macs, macs
 from bitline.lower.kernels import Lowered
 from bitline.pack.rectangles import pack
 from bitline.pipeline.compile import make_plan, matrix_strips, quantise, to_kernels
@@ -113,10 +113,11 @@ def _on_host(model: Model, network: Network) -> tuple[OnHost, ...]:
 
 
 def _macs(network: Network) -> Macs:
+    times = [network.passes(number) for number in range(len(network.kernels))]
     return Macs(
-        arrays=sum(macs(kernel) for kernel in network.kernels if not high_half(kernel, network)),
-        vector=sum(dynamic_macs(kernel) for kernel in network.kernels if isinstance(kernel, BatchMatMul)),
-        host=sum(kernel.macs for kernel in network.kernels if isinstance(kernel, Host)),
+        arrays=sum(times[n] * macs(k) for n, k in enumerate(network.kernels) if not high_half(k, network)),
+        vector=sum(times[n] * dynamic_macs(kernel) for n, kernel in enumerate(network.kernels)),
+        host=sum(times[n] * kernel.macs for n, kernel in enumerate(network.kernels) if isinstance(kernel, Host)),
     )
 
 

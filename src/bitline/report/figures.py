@@ -105,7 +105,8 @@ def busiest_array(network: Network, blocks: Sequence[BlockResidency]) -> int:
     users: dict[str, list[tuple[int, int]]] = {}
     for step, k in enumerate(network.kernels):
         if isinstance(k, MatMul):
-            users.setdefault(k.matrix.name, []).append((step, k.read.shape[0] * k.read.shape[1]))
+            pixels = network.passes(step) * k.read.shape[0] * k.read.shape[1]
+            users.setdefault(k.matrix.name, []).append((step, pixels))
     load: dict[tuple[int, int], int] = {}
     for b in blocks:
         place = (b.region.core, b.region.array)
@@ -143,11 +144,11 @@ def dma_counts(program: Program) -> tuple[int, int, int]:
 def default_transactions(network: Network) -> int:
     """Window by window: each output pixel fetches its rows of neighbouring taps on its own, once per layer."""
     total = 0
-    for kernel in network.kernels:
+    for number, kernel in enumerate(network.kernels):
         if isinstance(kernel, MatMul):
             height, width, _ = kernel.read.shape
             lines = len({*_tap_lines(kernel)})
-            total += height * width * lines
+            total += network.passes(number) * height * width * lines
     return total
 
 
@@ -223,12 +224,15 @@ def compile_figures(
     hosts = host_rows(network, trace)
     conv, fc = weight_updates(network, schedule, blocks, chip)
     transactions, rectangles, dram = dma_counts(program)
-    kernels = [k for k in network.kernels if isinstance(k, MatMul)]
     arrays = {(b.region.core, b.region.array) for b in blocks}
     fires = sum(c.mvms for c in trace.costs)
     writes = sum(c.weight_writes for c in trace.costs)
     latency_us = trace.latency_ps / PS_PER_US
-    on_arrays = sum(macs(k) for k in kernels if not high_half(k, network))
+    on_arrays = sum(
+        network.passes(number) * macs(k)
+        for number, k in enumerate(network.kernels)
+        if isinstance(k, MatMul) and not high_half(k, network)
+    )
     worn = wear(blocks, chip)
     rows = [(b.block.rows, b.block.cols) for b in blocks]
     bound = lower_bound(rows, chip.array.rows.value, chip.array.cols.value)[0] if rows else 0
@@ -267,7 +271,7 @@ def compile_figures(
         "setup_energy_uj": trace.setup_energy_fj / FJ_PER_UJ,
         "macs": model_macs,
         "macs_on_arrays": on_arrays,
-        "macs_on_vector": sum(dynamic_macs(k) for k in network.kernels),
+        "macs_on_vector": sum(network.passes(number) * dynamic_macs(k) for number, k in enumerate(network.kernels)),
         "macs_on_host": sum(row.macs for row in hosts),
         "host_kernels": len(hosts),
         "host_us": sum(row.time_us for row in hosts),

@@ -36,7 +36,7 @@ def host_rows(network: Network, trace: Trace) -> tuple[HostRow, ...]:
             kernel=place,
             nodes=kernel.nodes,
             why=kernel.why,
-            macs=kernel.macs,
+            macs=network.passes(place) * kernel.macs,
             time_us=busy[place] / PS_PER_US,
             time_share=busy[place] / trace.latency_ps if trace.latency_ps else 0.0,
         )

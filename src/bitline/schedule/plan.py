@@ -56,7 +56,9 @@ def plan(
         segment = next(i for i, s in enumerate(found) if s.first <= number <= s.last)
         match kernel:
             case MatMul():
-                copy = copies.of(kernel.matrix.name, segment if number in placed else None)
+                repeat = network.repeat_of(number)
+                place = (segment, repeat.first if repeat else -1) if number in placed else None
+                copy = copies.of(kernel.matrix.name, place)
                 jobs = (
                     resident_jobs(_copied(placed[number], copy), buffers)
                     if number in placed
@@ -85,15 +87,16 @@ class _Copies:
 
     def __init__(self) -> None:
         self._count: dict[str, int] = {}
-        self._known: dict[tuple[str, int], int] = {}
+        self._known: dict[tuple[str, tuple[int, int]], int] = {}
 
-    def of(self, matrix: str, segment: int | None) -> int:
-        if segment is not None and (matrix, segment) in self._known:
-            return self._known[matrix, segment]
+    def of(self, matrix: str, place: tuple[int, int] | None) -> int:
+        """`place`: segment and repetition in which it stays; None where it is streamed."""
+        if place is not None and (matrix, place) in self._known:
+            return self._known[matrix, place]
         copy = self._count.get(matrix, 0)
         self._count[matrix] = copy + 1
-        if segment is not None:
-            self._known[matrix, segment] = copy
+        if place is not None:
+            self._known[matrix, place] = copy
         return copy
 
 
