@@ -6,7 +6,9 @@ Ranges by minmax, its default, and by percentile; a row shows the better of the 
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,7 +38,8 @@ METHODS: Final = (CalibrationMethod.MinMax, CalibrationMethod.Percentile)
 
 def static(model: Model, feeds: Mapping[str, Array], folder: Path) -> list[onnx.ModelProto]:
     """The QDQ models that ONNX Runtime makes of the same float model with the same samples, one for each method."""
-    return [_quantised(model, feeds, folder, method) for method in METHODS]
+    with redirect_stdout(sys.stderr):  # its progress would stand before the JSON
+        return [_quantised(model, feeds, folder, method) for method in METHODS]
 
 
 def _quantised(model: Model, feeds: Mapping[str, Array], folder: Path, method: CalibrationMethod) -> onnx.ModelProto:
