@@ -10,6 +10,7 @@ import io
 import re
 import subprocess
 import sys
+import warnings
 import wave
 import zipfile
 from collections.abc import Sequence
@@ -69,7 +70,8 @@ def sentences(count: int) -> list[str]:
     found: dict[str, None] = {}
     for module in MODULES:
         held = importlib.import_module(module)
-        texts = [held.__doc__, *(getattr(value, "__doc__", "") for value in vars(held).values() if callable(value))]
+        with warnings.catch_warnings(action="ignore"):  # parts of modules that will not be there for long
+            texts = [held.__doc__, *(getattr(value, "__doc__", "") for value in vars(held).values() if callable(value))]
         for text in texts:
             plain = re.sub(r"\s+", " ", text if isinstance(text, str) else "")
             for sentence in re.findall(r"[A-Z][a-z][^.:;>`=\[\]{}|]{20,160}\.", plain):

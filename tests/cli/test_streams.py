@@ -60,7 +60,7 @@ def test_frames_alone_calibrate_a_model_with_state(model: Path, sound: Path, tmp
         "--json",
     )
     found = figures(bitline(*words))
-    assert "39 samples of a stream, 1 states fed back" in found["steps"][0]
+    assert "39 samples of a stream, 1 state fed back" in found["steps"][0]
     assert found["sqnr_db"] > 20
     assert found["agree"] >= 80
     constants = {t.name: numpy_helper.to_array(t) for t in onnx.load(made).graph.initializer}
@@ -82,7 +82,7 @@ def test_states_are_named_where_names_do_not_say_them(model: Path, sound: Path, 
     refused = bitline(*words)
     assert refused.status != 0
     assert "no data for input 'before'" in refused.err
-    assert "1 states fed back" in figures(bitline(*words, "--state", "after=before"))["steps"][0]
+    assert "1 state fed back" in figures(bitline(*words, "--state", "after=before"))["steps"][0]
 
 
 def test_from_a_stream_to_a_running_package(model: Path, sound: Path, tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def test_ranges_follow_from_the_stream_and_one_grid_carries_the_state() -> None:
     rng = np.random.default_rng(1)
     frames = rng.uniform(0, 1, (300, 3)).astype(np.float32)
     result = quantize(SUM, {"x": frames}, QuantOptions(states=PAIRS))
-    assert "300 samples of a stream, 1 states fed back" in result.steps[0]
+    assert "300 samples of a stream, 1 state fed back" in result.steps[0]
     assert result.sqnr_db > 30
     session = Session(result.model.proto, optimise=False)
     state, wanted = np.zeros((2, 1, 3), np.float32), np.zeros((2, 1, 3), np.float32)
