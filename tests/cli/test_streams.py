@@ -118,3 +118,10 @@ def test_what_no_width_is(model: Path, tmp_path: Path, words: tuple[str, ...], m
     answer = bitline("quantize", str(model), "--calib", "random:2", "-o", str(tmp_path / "made.onnx"), *words)
     assert answer.status == 2
     assert message in answer.err
+
+
+@pytest.mark.parametrize("command", ["place", "schedule"])
+def test_plans_need_no_state_either(command: str, model: Path, sound: Path) -> None:
+    words = (command, str(model), "--target", "sram-dcim", "--json")
+    for data in ((), ("--calib", str(sound))):
+        assert figures(bitline(*words, *data))["seconds"] >= 0

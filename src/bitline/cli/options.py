@@ -230,6 +230,8 @@ def calibrated(model: Path, shapes: tuple[str, ...], quant: QuantArguments, *, s
 
     options, prepare, calib = quant.options(), quant.prepare(), quant.calib
     loaded = api.load(model, shapes=parse_shapes(shapes))
+    pairs = state_pairs(loaded, quant.state)
+    options = replace(options, states=pairs)
     if is_quantized(loaded):
         return Calibrated(model=loaded, samples=None, options=options)
     if calib is None and shapes_only:
@@ -241,11 +243,9 @@ def calibrated(model: Path, shapes: tuple[str, ...], quant: QuantArguments, *, s
             place=loaded.place(),
             help="give samples with --calib, or `--calib random:32` where only shapes matter",
         )
-    pairs = state_pairs(loaded, quant.state)
     carried = frozenset(name for _, name in pairs)
     limit = STREAM_SAMPLES if pairs else CALIBRATION_SAMPLES
     samples = load_data(calib, loaded, prepare, limit, hop=quant.hop, states=carried)
-    options = replace(options, states=pairs)
     if calib.startswith("random:") and options.layer_bits == "auto":
         options = replace(options, layer_bits=8)  # noise says nothing of what a network needs
     return Calibrated(model=loaded, samples=samples, options=options)
