@@ -8,7 +8,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bitline.codegen.emit import Tables, emit_queues, join_runs
+from bitline.codegen.emit import Group, Tables, emit_queues, join_runs
 from bitline.ir.loops import Access, Affine, Copy, Do, For, On, Statement
 from bitline.ir.program import Cores, Dma, End, Loop, Operand, Queue, Runs, Space, executions
 
@@ -122,10 +122,25 @@ def as_emitted(queue: Queue, tables: Tables, core: int) -> Iterator[tuple[Touche
             yield found
 
 
+@given(before=nests(), nest=nests(("turn",)), count=st.integers(2, 3))
+def test_a_group_is_repeated_by_one_loop_around_its_nests(
+    before: tuple[Statement, ...], nest: tuple[Statement, ...], count: int
+) -> None:
+    """Kernels 1 and 2 one after another in every pass, kernel 0 once before."""
+    tables = Tables(cores=CORES, spaces=SPACES, tokens=(), channels=())
+    groups = [Group(nests=((0, before),)), Group(nests=((1, nest), (2, nest)), var="turn", count=count)]
+    repeated = For(var="turn", count=count, body=(*nest, *nest))
+    for queue in emit_queues(groups, tables):
+        assert set(queue.kernels) <= {0, 1, 2}
+        for core in range(CORES):
+            wanted = list(as_written((*before, repeated), queue.unit, {"core": core}))
+            assert list(as_emitted(queue, tables, core)) == wanted
+
+
 @given(nest=nests())
 def test_queues_do_what_the_nest_says(nest: tuple[Statement, ...]) -> None:
     tables = Tables(cores=CORES, spaces=SPACES, tokens=(), channels=())
-    for queue in emit_queues([(5, nest)], tables):
+    for queue in emit_queues([Group(nests=((5, nest),))], tables):
         assert set(queue.kernels) <= {5}
         assert all(i.count > 1 for i in queue.code if isinstance(i, Loop))
         total = 0

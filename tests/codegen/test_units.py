@@ -14,13 +14,16 @@ from bitline.schedule.tiling import column_jobs
 
 Ints = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 
+
+def work(label: int, starts: list[int], size: int) -> Work:
+    return Work(label=(label,), spans=tuple(Span(start=8 * start, runs=((0, size),)) for start in starts))
+
+
 works = st.builds(
-    lambda label, starts, shape: Work(
-        label=(label,), spans=tuple(Span(start=8 * start, runs=((0, shape),)) for start in starts)
-    ),
+    work,
     label=st.integers(0, 1),
     starts=st.lists(st.integers(0, 3), min_size=2, max_size=2),
-    shape=st.sampled_from([4, 4, 4, 8]),
+    size=st.sampled_from([4, 4, 4, 8]),
 )
 
 
@@ -45,12 +48,12 @@ def written_out(items: list[Nested], core: int = 0) -> list[tuple[int, tuple[obj
     for item in items:
         for counters in product(*(range(passes) for passes, _ in item.loops)):
             moved = [
-                start + core * item.cores[s] + sum(c * steps[s] for c, (_, steps) in zip(counters, item.loops, strict=True))
+                start
+                + core * item.cores[s]
+                + sum(c * steps[s] for c, (_, steps) in zip(counters, item.loops, strict=True))
                 for s, start in enumerate(item.starts)
             ]
-            number = item.first + sum(
-                c * dict(item.sequence).get(f"u{level}", 0) for level, c in enumerate(counters)
-            )
+            number = item.first + sum(c * dict(item.sequence).get(f"u{level}", 0) for level, c in enumerate(counters))
             found.append((number, item.work.shape, tuple(moved)))
     return found
 

@@ -61,13 +61,18 @@ def test_the_verifiers_decoder_sees_the_same_program(program: Program) -> None:
                 case "address":
                     assert address_row(tables, row[flat.ARRAY]) == flattened(value)
                 case _:
-                    column = {"src": flat.SRC0, "a": flat.SRC0, "b": flat.SRC1, "dst": flat.DST}.get(name, flat.SRC2)
+                    column = COLUMNS[name]
                     if value is None:
                         assert row[column] == -1
                         continue
                     operand = tables.operands[row[column]]
                     assert (operand[flat.O_SPACE], operand[flat.O_RUNS]) == (value.space, value.runs)
                     assert address_row(tables, row[column]) == flattened(value.address)
+
+
+COLUMNS = {
+    "src": flat.SRC0, "a": flat.SRC0, "b": flat.SRC1, "c": flat.SRC2, "parameters": flat.SRC3, "dst": flat.DST,
+}  # fmt: skip
 
 
 def address_row(tables: flat.FlatProgram, place: int) -> list[int]:

@@ -95,9 +95,9 @@ class Sketch:
         scales = self.rng.uniform(0.5, 1.5, shape[axis]) / 127 / np.sqrt(max(1, prod(shape) // shape[axis]))
         return self.dequantised(self.constant(values), self.constant(scales.astype(np.float32)), axis=axis)
 
-    def dequantised(self, values: str, scale: str, **attributes: Attribute) -> str:
+    def dequantised(self, values: str, scale: str, axis: int | None = None) -> str:
         out = f"d{len(self.nodes)}"
-        self.nodes.append(helper.make_node("DequantizeLinear", [values, scale], [out], name=out, **attributes))
+        self.nodes.append(helper.make_node("DequantizeLinear", [values, scale], [out], name=out, axis=axis))
         return out
 
     def add(
@@ -168,7 +168,11 @@ class Sketch:
         if self.chance(0.4):
             divisor = self.reals(self.part_of(x.shape), low=0.5, high=2.0)
         else:
-            divisor = self.add("Clip", [x.name, self.constant(np.float32(0.4)), self.constant(np.float32(3))], x.shape)
+            divisor = self.add(
+                "Clip",
+                [x.name, self.constant(np.array(0.4, np.float32)), self.constant(np.array(3, np.float32))],
+                x.shape,
+            )
             divisor = divisor.name
         self.add("Div", [x.name, divisor], x.shape)
         return True
@@ -372,7 +376,7 @@ class Sketch:
             return False
         inputs = [x.name, self.integers(*before, *after)]
         if mode == "constant" and self.chance(0.6):
-            inputs.append(self.constant(np.float32(self.rng.uniform(-1, 1))))
+            inputs.append(self.constant(np.array(self.rng.uniform(-1, 1), np.float32)))
         self.add("Pad", inputs, shape, mode=mode)
         return True
 
@@ -562,7 +566,11 @@ class Sketch:
         runs = [Session(expose(plain, names), optimise=False).run(self.feeds(i), names) for i in range(2)]
         runs = [run | self.feeds(i) for i, run in enumerate(runs)]
         bare = {t.name for t in real if t.view and t not in outputs and self.chance(0.6)}
-        grids = {t.name: self.grid([run[t.name] for run in runs], narrow=t.name in self.narrow) for t in real if t.name not in bare}
+        grids = {
+            t.name: self.grid([run[t.name] for run in runs], narrow=t.name in self.narrow)
+            for t in real
+            if t.name not in bare
+        }
         nodes: list[onnx.NodeProto] = []
         for given in self.given:
             if given.name in grids:

@@ -123,9 +123,8 @@ def test_a_large_and_a_small_operand_keep_their_bits(tmp_path: Path) -> None:
 
 
 def test_an_output_that_is_an_input(tmp_path: Path) -> None:
-    model = qdq("float[1,3,4,5] x) => (float[1,3,4,5] y, float[1,60] v", f"{READ} r = Tanh(d) {WRITE} v = Reshape(d, a)",
-                {"a": np.array([1, 60], np.int64)}, tmp_path)  # fmt: skip
-    made = compiled(model)
+    body = f"{READ} r = Tanh(d) {WRITE} v = Reshape(d, a)"
+    made = compiled(qdq(f"{X}, float[1,60] v", body, {"a": np.array([1, 60], np.int64)}, tmp_path))
     tensors = {port.name: port.tensor for port in made.network.ports}
     assert tensors["v"] == tensors["x"]
 

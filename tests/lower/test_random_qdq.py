@@ -69,9 +69,8 @@ def seen(seed: int) -> Seen:
         target, overrides = CHIPS[(seed * CHIPS_PER_NETWORK + turn) % len(CHIPS)]
         try:
             made = build(model, target, overrides)
-        except Refusal as refusal:
-            assert {d.code for d in refusal.diagnostics} == {"BL0401"}, refusal
-            assert all(d.help for d in refusal.diagnostics)
+        except Refusal as refusal:  # a row or product that the buffers do not hold
+            wrong += [str(d) for d in refusal.diagnostics if d.code != "BL0401" or not d.help]
             refused += 1
             continue
         wrong += [f"{target} {' '.join(overrides)}: {what}" for what in differences(made, seed)]

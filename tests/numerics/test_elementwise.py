@@ -133,9 +133,9 @@ def test_a_curve_is_a_line_between_its_knots(data: st.DataObject, bits: int, x: 
 def test_a_curve_through_a_smooth_function_is_close(name: str, bits: int) -> None:
     """All 65,536 values. A line between knots h apart is off by h^2 / 8 times the second derivative, plus the rounding
     of knots and result; with a knot for every value only the last is left."""
-    functions = {"tanh": np.tanh, "logistic": lambda v: 1 / (1 + np.exp(-v)), "square": lambda v: v * v / 16}
     codes = np.arange(-(2**15), 2**15, dtype=np.int64)
-    real = functions[name](codes * (4.0 / 2**15))
+    x = codes * (4.0 / 2**15)
+    real = {"tanh": np.tanh(x), "logistic": 1 / (1 + np.exp(-x)), "square": x * x / 16}[name]
     steps = 2**15
     knots_at = np.minimum(np.arange(2**bits + 1) << (16 - bits), 2**16 - 1)
     knots = np.rint(real[knots_at] * steps * 2**elementwise.CURVE_FRACTION_BITS).astype(np.int64)

@@ -85,8 +85,8 @@ POSTS = (
     PostOp(op="matmul", types=("u8", "s8"), y="s16", zeros=(7, -2), mantissas=(1 << 10,), shift=6, low=-32768,
            high=32767, inner=3),
     PostOp(op="norm", types=("s8",), y="s16", bias=77, shift=40, low=-32768, high=32767, inner=2),
-    PostOp(op="length", types=("s8", "u8"), y="u8", zeros=(-3, 7), mantissas=(9 << 20, 3 << 21), spreads=(1, 1), zero_y=1,
-           shift=12, low=0, high=255),
+    PostOp(op="length", types=("s8", "u8"), y="u8", zeros=(-3, 7), mantissas=(9 << 20, 3 << 21), spreads=(1, 1),
+           zero_y=1, shift=12, low=0, high=255),
     PostOp(op="curve", types=("s16",), y="s16", zeros=(0,), mantissas=(0,), spreads=(1,), low=-32768, high=32767),
 )  # fmt: skip
 CALLS = (
@@ -207,7 +207,7 @@ class Drawn:
     def vector(self, local: int, other: int) -> Instruction:
         post = self.draw(0, len(POSTS) - 1)
         step = POSTS[post]
-        if step.spreads and len(step.types) > 1 or step.op in ("matmul", "norm", "curve"):
+        if (step.spreads and len(step.types) > 1) or step.op in ("matmul", "norm", "curve"):
             return self.wide_vector(post, local, other)
         op, out = step.op, self.draw(1, 6)
         out = 2 * out if op == "softmax" else out
@@ -233,11 +233,11 @@ class Drawn:
             for i, (count, dtype) in enumerate(zip(counts, step.types, strict=True))
         ]
         words = {"norm": 16 * step.inner, "curve": 4 * 17}.get(step.op, 0)
-        a, b, c = (*operands, None, None)[:3]
+        b, c = (*operands[1:], None, None)[:2]
         return Vector(
             post=post,
             dst=self.operand(local, elements * BYTES_OF[step.y]),
-            a=a,
+            a=operands[0],
             b=b,
             c=c,
             parameters=self.operand(CONST, words, unit=8) if words else None,

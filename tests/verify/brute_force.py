@@ -263,6 +263,8 @@ class _Phase:
             case "matmul":
                 rows, columns = (count // post.inner for count in counts)
                 return [rows * post.inner, columns * post.inner] == counts and rows * columns == elements
+            case _ if len(post.spreads) != len(counts):
+                return False
             case _:
                 wanted = 256 * BYTES[post.y] if post.op == "table" else 0
                 power = parameters % 4 == 0 and parameters // 4 - 1 in {1 << k for k in range(17)}

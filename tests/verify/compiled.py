@@ -23,6 +23,7 @@ from bitline.ir.schedule import Schedule
 from bitline.quant.options import QuantOptions
 from bitline.target.load import load_target
 from bitline.verify.residency import Geometry
+from tests.graph.build import parsed
 
 TARGETS = ("reram-tile", "sram-dcim")
 SMALL_MEMORIES = ("cores=2", "memory.input_bytes=512", "memory.psum_bytes=512", "memory.output_bytes=256")
@@ -132,6 +133,39 @@ def quantised_tiny() -> Model:
 def tiny(chip: str) -> Artefacts:
     """The tiny network on a chip of `TINY_CHIPS`."""
     return compile_for(quantised_tiny(), *TINY_CHIPS[chip])
+
+
+MIXED = """
+e = Gather(table, ids) q = QuantizeLinear(e, s, z) d = DequantizeLinear(q, s, z)
+xq = QuantizeLinear(x, s, z) xd = DequantizeLinear(xq, s, z)
+w = Where(keep, d, xd) wq = QuantizeLinear(w, f, o) wd = DequantizeLinear(wq, f, o)
+h = LogSoftmax(wd) hq = QuantizeLinear(h, s, z) hd = DequantizeLinear(hq, s, z)
+n = LayerNormalization(wd, gain) nq = QuantizeLinear(n, s, z) nd = DequantizeLinear(nq, s, z)
+t = Transpose<perm = [0, 2, 1]>(hd) m = MatMul(nd, t) mq = QuantizeLinear(m, f, o) md = DequantizeLinear(mq, f, o)
+g = Sigmoid(md) y_q = QuantizeLinear(g, s, z) y = DequantizeLinear(y_q, s, z)
+"""
+"""A look-up, a selection of three operands, a call of the host, a norm, a product and a curve."""
+
+
+@cache
+def quantised_mixed() -> Model:
+    constants: dict[str, npt.NDArray[np.generic]] = {
+        "table": np.random.default_rng(5).normal(0, 1, (7, 6)).astype(np.float32),
+        "gain": np.ones(6, np.float32),
+        "s": np.array(0.03, np.float32), "z": np.array(3, np.int8),
+        "f": np.array(2.0**-11, np.float32), "o": np.array(0, np.int16),
+    }  # fmt: skip
+    signature = "int64[1,3] ids, float[1,3,6] x, bool[1,3,1] keep) => (float[1,3,3] y"
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "mixed.onnx"
+        onnx.save(parsed(signature, MIXED, constants, opset=21), path)
+        return pipeline.load(path, {})
+
+
+@cache
+def mixed() -> Artefacts:
+    """Kernels without weights on two cores."""
+    return compile_for(quantised_mixed(), "reram-tile", (*SMALL_MEMORIES, *_arrays(1, 8, 8)))
 
 
 def with_adc(network: Network, bits: int) -> Network:

@@ -12,13 +12,17 @@ from bitline.core.diagnostics import Refusal
 from bitline.ir.program import (
     Address,
     Dma,
+    End,
     Fill,
+    HostCall,
     Instruction,
+    Loop,
     Post,
     Program,
     Queue,
     Recv,
     Send,
+    Take,
     Unit,
     Vector,
     Wait,
@@ -29,7 +33,7 @@ from bitline.isa import binary
 from bitline.verify.program import verify_program
 from tests.sim.handwritten import conv_layer
 from tests.verify.brute_force import judge
-from tests.verify.compiled import TARGETS, TINY_CHIPS, mnist, tiny
+from tests.verify.compiled import TARGETS, TINY_CHIPS, mixed, mnist, tiny
 from tests.verify.mutants import MUTATIONS, changed, deletions, places, with_instruction
 
 HANDWRITTEN = conv_layer().program
@@ -97,6 +101,33 @@ def test_the_tiny_programs_do_what_there_is_to_do() -> None:
     assert [bool(program.setup) for program in programs] == [False, True, False]
     weights = [job.weights for chip in TINY_CHIPS for plan in tiny(chip).schedule.kernels for job in plan.jobs]
     assert set(weights) == {"none", "resident", "held", "cycled"}
+
+
+def test_brute_force_finds_nothing_wrong_with_look_ups_and_calls_of_the_host() -> None:
+    program = mixed().built.program
+    kinds = {type(instruction) for queue in program.main for instruction in queue.code}
+    assert {Take, HostCall, Vector} <= kinds
+    assert {post.op for post in program.posts} >= {"select", "norm", "matmul", "curve"}
+    assert any(i.c for queue in program.main for i in queue.code if isinstance(i, Vector)), "three operands"
+    assert judge(program).wrong == set()
+    assert findings(program) == []
+
+
+def test_the_verdict_on_mutants_with_look_ups_and_calls_is_that_of_brute_force() -> None:
+    program = mixed().built.program
+    counts: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
+    for kind, mutate in MUTATIONS.items():
+        for seed in range(PER_MUTATION):
+            mutant = mutate(program, Random(f"mixed {kind} {seed}"))
+            if mutant == program:
+                continue
+            found, verdict = findings(mutant), judge(mutant)
+            assert bool(found) == bool(verdict.wrong), (kind, seed, found, verdict.wrong)
+            counts["rejected" if found else "accepted"] += 1
+            reasons.update(verdict.wrong)
+    assert counts["rejected"] >= 0.5 * counts.total() >= 70, counts
+    assert {"race", "unwritten", "outside", "sizes", "stuck"} <= set(reasons), reasons
 
 
 def test_the_verdict_on_every_mutant_is_that_of_brute_force() -> None:
@@ -214,7 +245,79 @@ def test_a_vector_operation_whose_operands_do_not_fit() -> None:
     vector = next(ins for ins in HANDWRITTEN.main[3].code if isinstance(ins, Vector))
     assert vector.parameters is not None
     spoilt = respelled(HANDWRITTEN, Vector, 0, parameters=replace(vector.parameters, runs=vector.dst.runs))
-    assert any("`requantise` of 7168, 0, 1792 bytes gives 1792" in line for line in findings(spoilt))
+    assert any("`requantise` of 7168, 0, 0, 1792 bytes gives 1792" in line for line in findings(spoilt))
+
+
+def mixed_with(kind: type[Instruction], number: int = 0, **fields: object) -> list[str]:
+    return findings(respelled(mixed().built.program, kind, number, **fields))
+
+
+def test_a_table_outside_its_memory() -> None:
+    program = mixed().built.program
+    take = next(i for queue in program.main for i in queue.code if isinstance(i, Take))
+    size = program.spaces[take.space].bytes
+    wrong = "takes rows of a table that lies in no constant memory"
+    for fields in ({"base": size}, {"base": -8}, {"rows": size}, {"rows": 0}, {"row_bytes": 0}, {"space": 99}):
+        assert any(wrong in line for line in mixed_with(Take, **fields)), fields
+    dram = program.space("dram")
+    assert any(wrong in line for line in mixed_with(Take, space=dram, base=0)), "a memory that is written"
+    assert any("other rows than it has numbers" in line for line in mixed_with(Take, row_bytes=take.row_bytes - 1))
+
+
+def test_a_call_of_the_host_with_other_sizes_or_in_a_loop() -> None:
+    program = mixed().built.program
+    number = next(i for i, queue in enumerate(program.main) if queue.unit == "host")
+    queue = program.main[number]
+    place = next(i for i, ins in enumerate(queue.code) if isinstance(ins, HostCall))
+    call = queue.code[place]
+    assert isinstance(call, HostCall)
+    assert any("no host call 7" in line for line in mixed_with(HostCall, call=7))
+    assert any("a host call takes" in line for line in mixed_with(HostCall, dst=replace(call.dst, runs=call.src.runs)))
+    other = replace(program.calls[0], gives=(1,))
+    assert any("a host call takes" in line for line in findings(replace(program, calls=(other, *program.calls[1:]))))
+    code = (*queue.code[:place], Loop(count=1), call, End(), *queue.code[place + 1 :])
+    looped = replace(queue, code=code, kernels=(-1,) * len(code))
+    spoilt = replace(program, main=changed(program.main, number, looped))
+    assert any("a host call inside a loop" in line for line in findings(spoilt))
+    assert "call in a loop" in judge(spoilt).wrong
+
+
+@pytest.mark.parametrize(("op", "change"), [
+    ("select", {"spreads": (5, 1, 1)}), ("select", {"types": ("u8", "s8")}), ("select", {"y": "s32"}),
+    ("norm", {"inner": 5}), ("norm", {"inner": 0}), ("matmul", {"inner": 4}), ("curve", {"types": ("s8",)}),
+    ("curve", {"op": "table"}), ("norm", {"op": "softmax"}), ("matmul", {"op": "product"}),
+], ids=str)  # fmt: skip
+def test_a_vector_operation_with_other_constants(op: str, change: dict[str, object]) -> None:
+    """Spreads, widths and rows that the operands' sizes do not allow."""
+    program = mixed().built.program
+    place = next(i for i, post in enumerate(program.posts) if post.op == op)
+    spoilt = replace(program.posts[place], **change)  # type: ignore[arg-type]
+    posts = (*program.posts[:place], spoilt, *program.posts[place + 1 :])
+    changed_program = replace(program, posts=posts)
+    assert any("bytes gives" in line for line in findings(changed_program)), change
+    if spoilt.inner or op == "select":
+        assert "sizes" in judge(changed_program).wrong
+
+
+def test_an_element_that_is_used_less_than_once() -> None:
+    program = mixed().built.program
+    place = next(i for i, post in enumerate(program.posts) if post.op == "select")
+    posts = list(program.posts)
+    posts[place] = replace(posts[place], spreads=(1, 0, 1))
+    with pytest.raises(Refusal, match="used less than once"):
+        findings(replace(program, posts=tuple(posts)))
+
+
+def test_parameters_that_are_overwritten_while_they_are_read() -> None:
+    """Tables may lie in any memory; then their reads count like those of operands."""
+    program = mixed().built.program
+    vector = next(i for queue in program.main for i in queue.code if isinstance(i, Vector) and i.parameters is not None)
+    assert vector.parameters is not None
+    dram = replace(vector.parameters, space=program.space("dram"), address=Address(base=0))
+    number = [i for q in program.main for i in q.code if isinstance(i, Vector)].index(vector)
+    spoilt = respelled(program, Vector, number, parameters=dram)
+    assert bool(findings(spoilt)) == bool(judge(spoilt).wrong)
+    assert findings(spoilt)
 
 
 @pytest.mark.parametrize("end", [0, 7, 8, 9, 200, -1])

@@ -118,7 +118,7 @@ SPOILT: dict[str, tuple[Spoil, str]] = {
     "columns before the first": (strip(2, lambda s: replace(s, col=-1)), "computes columns -1..6 of 32"),
     "no columns": (strip(3, lambda s: replace(s, cols=0)), "computes columns 0..-1 of 64"),
     "a job missing": (lambda s: kernel_without_jobs(s, 3), "64 columns are computed never, first 0"),
-    "too many units": (job(7, lambda j: replace(j, rounds=10_000)), "40000 strips for 3136 columns"),
+    "too many units": (job(7, lambda j: replace(j, rounds=10_000)), "40003 strips for 3136 columns"),
     "no such core": (job(2, lambda j: replace(j, last_core=5)), "runs on cores 0..4 of 4"),
     "negative core": (job(0, lambda j: replace(j, first_core=-1)), "runs on cores -1..0 of 4"),
     "no core": (job(0, lambda j: replace(j, first_core=1)), "runs on cores 1..0 of 4"),

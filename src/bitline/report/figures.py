@@ -144,11 +144,11 @@ def dma_counts(program: Program) -> tuple[int, int, int]:
 def default_transactions(network: Network) -> int:
     """Window by window: each output pixel fetches its rows of neighbouring taps on its own, once per layer."""
     total = 0
-    for kernel in network.kernels:
+    for number, kernel in enumerate(network.kernels):
         if isinstance(kernel, MatMul):
             height, width, _ = kernel.read.shape
             lines = len({*_tap_lines(kernel)})
-            total += height * width * lines
+            total += network.passes(number) * height * width * lines
     return total
 
 
@@ -227,7 +227,7 @@ def compile_figures(
     on_arrays = sum(
         network.passes(number) * macs(k)
         for number, k in enumerate(network.kernels)
-        if not (isinstance(k, MatMul) and _high_half(k, network))
+        if isinstance(k, MatMul) and not _high_half(k, network)
     )
     worn = wear(blocks, chip)
     rows = [(b.block.rows, b.block.cols) for b in blocks]
@@ -267,7 +267,7 @@ def compile_figures(
         "setup_energy_uj": trace.setup_energy_fj / FJ_PER_UJ,
         "macs": model_macs,
         "macs_on_arrays": on_arrays,
-        "macs_on_vector": sum(network.passes(n) * dynamic_macs(k) for n, k in enumerate(network.kernels)),
+        "macs_on_vector": sum(network.passes(number) * dynamic_macs(k) for number, k in enumerate(network.kernels)),
         "macs_on_host": sum(row.macs for row in hosts),
         "host_kernels": len(hosts),
         "host_us": sum(row.time_us for row in hosts),

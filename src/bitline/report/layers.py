@@ -25,7 +25,8 @@ class LayerRow:
     """What one kernel did in one inference, over all cores. Shares are of the whole inference, 0 to 1.
 
     A kernel works from `start_us`, its first instruction on a unit that computes, to `end_us`; it may load weights and
-    inputs from `loads_from_us` on, while others work.
+    inputs from `loads_from_us` on, while others work. Inside a repetition that is from its first pass to its last; the
+    time share is then what its busiest unit works.
     `utilisation` is macs / (mvms x rows x columns of an array), None where nothing was multiplied in arrays.
     `bound_by` names the unit that was busy for the largest part of the duration, in words.
     """
@@ -138,13 +139,16 @@ def layer_table(network: Network, blocks: Sequence[BlockResidency], trace: Trace
             for unit, energy in cost.energy_by_unit_fj.items():
                 by_unit[unit] += energy
         mvms, energy = sum(cost.mvms for cost in paid), sum(cost.energy_fj for cost in paid)
+        passes = network.passes(place)
+        work = passes * macs(kernel)
+        taken = end - start if passes == 1 else max((span.busy_ps for span in mine), default=0)
         rows.append(
             LayerRow(
                 kernel=place,
                 name=kernel.name,
                 kind=kernel.kind,
                 nodes=kernel.nodes,
-                macs=network.passes(place) * macs(kernel),
+                macs=work,
                 mvms=mvms,
                 weight_writes=sum(cost.weight_writes for cost in paid),
                 dma_bytes=sum(cost.dma_bytes for cost in paid),
@@ -152,11 +156,11 @@ def layer_table(network: Network, blocks: Sequence[BlockResidency], trace: Trace
                 start_us=start / PS_PER_US,
                 end_us=end / PS_PER_US,
                 duration_us=(end - start) / PS_PER_US,
-                time_share=(end - start) / trace.latency_ps if trace.latency_ps else 0.0,
+                time_share=taken / trace.latency_ps if trace.latency_ps else 0.0,
                 energy_nj=energy / FJ_PER_NJ,
                 energy_share=energy / trace.energy_fj if trace.energy_fj else 0.0,
                 energy_by_unit_nj=tuple((u, by_unit[u] / FJ_PER_NJ) for u in sorted(by_unit, key=unit_order)),
-                utilisation=_utilisation(network.passes(place) * macs(kernel), mvms, chip),
+                utilisation=_utilisation(work, mvms, chip),
                 arrays=_arrays(place, kernel, held[kernel.matrix.name] if isinstance(kernel, MatMul) else ()),
                 bound_by=bound_by(mine),
             )
