@@ -111,6 +111,8 @@ def _cast(given: Array, dtype: np.dtype[Any]) -> Array:
 
 def _not_finite(given: Array, stored: Array, *, demanded: bool) -> bool:
     """Whether numbers became infinite, or are not finite where they have to be."""
+    if stored.dtype.kind == "O":  # text
+        return False
     lost = ~np.isfinite(stored)
     return bool(np.any(lost if demanded else lost & np.isfinite(given)))
 
