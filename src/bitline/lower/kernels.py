@@ -114,6 +114,7 @@ class _Walk(Lowering):
     def __init__(self, graph: QdqGraph, make_math: MakeMath, unary: UnaryTable) -> None:
         super().__init__(graph, make_math, unary)
         self.inputs = {i.name for i in self.graph.proto.graph.input}
+        self.unseen: dict[str, Unfit] = {}  # layout operators that no view and no copy can say, by their result
         self.names |= {n.output[0] for n in self.graph.proto.graph.node if n.op_type == "QuantizeLinear"}
 
     def run(self) -> Lowered:
@@ -318,6 +319,8 @@ class _Walk(Lowering):
         dynamic = [i for i in made.input if i in self.values]
         if builder is not None:
             builder(self, made, aim)
+        elif made.output[0] in self.unseen:
+            raise self.unseen[made.output[0]]
         elif len(dynamic) == 1 and all(i in self.values or i in graph.initializers or not i for i in made.input):
             lower_unary(self, made, aim)
         elif made.domain not in ("", "ai.onnx"):
@@ -353,8 +356,11 @@ class _Walk(Lowering):
                 return
             found: list[Value] = []
             rule = VIEWS[node.op_type]
-            if self.attempt(lambda: found.extend(rule(self, node, value))) is None:
+            unfit = self.attempt(lambda: found.extend(rule(self, node, value)))
+            if unfit is None:
                 self.values |= dict(zip((name for name in node.output if name), found, strict=False))
+            else:
+                self.unseen[node.output[0]] = unfit
             return
         if node.op_type in ON_INTEGERS and (integers or node.op_type == "Cast"):
             self.attempt(lambda: self._integers(node))

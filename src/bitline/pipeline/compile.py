@@ -16,6 +16,7 @@ from bitline.engines.ort import Session
 from bitline.graph.model import Model
 from bitline.graph.passes import simplify
 from bitline.graph.read import read_model
+from bitline.graph.shapes import check_not_empty
 from bitline.ir.kernels import ArrayMath, MatMul, Network
 from bitline.ir.trace import Trace
 from bitline.isa import binary
@@ -59,7 +60,9 @@ class Compiled:
 
 def load(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Model:
     """Gate and simplification."""
-    return simplify(read_model(path, shapes=shapes))
+    model = simplify(read_model(path, shapes=shapes))
+    check_not_empty(model.proto, model.place())
+    return model
 
 
 def quantise(model: Model, samples: Mapping[str, Array] | None, options: QuantOptions) -> Quantised:

@@ -75,8 +75,7 @@ ORDER: Final = (*list(PASSES)[:_AFTER_AFFINE], "plain_gemm", *list(PASSES)[_AFTE
 
 
 def simplify(model: Model, *, disable: Collection[str] = ()) -> Model:
-    """The model after every pass that is not disabled. Raises `Refusal`: BL0101 for a name that is no pass,
-    BL0302 for tensors without elements."""
+    """The model after every pass that is not disabled. Raises `Refusal` (BL0101) for a name that is no pass."""
     unknown = sorted(set(disable) - set(PASSES))
     if unknown:
         raise refuse("BL0101", f"no such pass: {', '.join(unknown)}", help=f"passes: {', '.join(PASSES)}")
@@ -84,9 +83,7 @@ def simplify(model: Model, *, disable: Collection[str] = ()) -> Model:
     for name in ORDER:
         if name not in disable:
             proto = shapes.grown(PASSES[name](proto))
-    proto = shapes.with_shapes(proto)
-    shapes.check_not_empty(proto, model.place())
-    return replace(model, proto=proto)
+    return replace(model, proto=shapes.with_shapes(proto))
 
 
 def near_misses(model: Model) -> tuple[NoMatch, ...]:
