@@ -180,10 +180,10 @@ def image_windows(
 
 
 def lower_conv(state: Lowering, node: onnx.NodeProto, target: Target) -> None:
-    """One or two spatial axes, any stride, padding, dilation and groups -> `MatMul`.
+    """One or two spatial axes, any stride, padding, dilation and groups; constant weights of 8 bits -> `MatMul`.
 
-    Weights are constants of 8 bits, symmetric or so that they stay within 8 bits without their zero point, the scale
-    per output channel or per tensor; a bias is constant. A batch is one kernel for each sample.
+    Without their zero point weights stay within 8 bits; their scale is one per output channel or per tensor; a bias is
+    constant. A batch is one kernel for each sample.
     """
     value = driven(state, node)
     weights, scales = read_weights(state, node, 0)
