@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import importlib
+import signal
 import sys
+from types import FrameType
 
 import click
 
@@ -62,16 +64,20 @@ def cli() -> None:
 def main() -> None:
     """Entry point. Exit codes: 0 ok, 1 check failed, 2 usage, 3 unsupported, 4 does not fit, 5 malformed, 70 bug, 130
     interrupted."""
-    arguments = preprocess_words(sys.argv[1:])
+    interrupts: list[int] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        interrupts.append(number)
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, interrupt)
+    arguments = sys.argv[1:]
     try:
+        arguments = preprocess_words(arguments)
         status = cli.main(args=arguments, standalone_mode=False)
         sys.exit(status if isinstance(status, int) else 0)
-    except click.exceptions.Abort:
-        click.echo("interrupted; nothing half-made was left behind", err=True)
-        sys.exit(INTERRUPTED)
-    except KeyboardInterrupt:
-        click.echo("interrupted; nothing half-made was left behind", err=True)
-        sys.exit(INTERRUPTED)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        sys.exit(_interrupted())
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(error.exit_code)
@@ -92,7 +98,14 @@ def main() -> None:
         report_refusal(refusal, json="--json" in arguments)
         sys.exit(refusal.exit_code)
     except Exception as error:  # noqa: BLE001  # the last resort: a bug of ours must not look like the user's fault
+        if interrupts:  # a library that was being imported made another error of it
+            sys.exit(_interrupted())
         sys.exit(report_bug(error, arguments))
+
+
+def _interrupted() -> int:
+    click.echo("interrupted; nothing half-made was left behind", err=True)
+    return INTERRUPTED
 
 
 def report_refusal_of_click(error: click.ClickException, arguments: list[str]) -> None:
