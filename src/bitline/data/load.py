@@ -66,12 +66,15 @@ def load_data(
     limit: int | None = None,
     *,
     hop: int | None = None,
+    states: frozenset[str] = frozenset(),
 ) -> Samples:
-    """All samples that `spec` names, at most `limit`. Raises `Refusal` with every file that is unfit: BL0206
-    unreadable, BL0105 unfit for the model, BL0101 options."""
+    """All samples that `spec` names, at most `limit`. `states`: inputs that data may leave out.
+
+    Raises `Refusal` with every file that is unfit: BL0206 unreadable, BL0105 unfit for the model, BL0101 options.
+    """
     if limit is not None and limit < 1:
         raise refuse("BL0101", f"--limit {limit}", help="ask for at least one sample")
-    rules = Rules(preprocess=preprocess, hop=hop)
+    rules = Rules(preprocess=preprocess, hop=hop, without=states)
     sources = find_sources((spec,), limit)
     parts: list[Loaded] = []
     wrong: list[Diagnostic] = []
@@ -84,7 +87,8 @@ def load_data(
         raise Refusal(wrong)
     if len(parts) == 1:
         (one,) = parts
-        return Samples(feeds=one.feeds, labels=one.labels, remark=_remark(one, sources[0]))
+        given = {name: x[:limit] for name, x in (one.initial or {}).items()}
+        return Samples(feeds={**one.feeds, **given}, labels=one.labels, remark=_remark(one, sources[0]))
     feeds = {name: np.concatenate([part.feeds[name] for part in parts])[:limit] for name in parts[0].feeds}
     labels = [part.labels for part in parts if part.labels is not None]
     remarks = "; ".join(dict.fromkeys(part.remark for part in parts if part.remark))

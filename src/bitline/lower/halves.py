@@ -1,11 +1,11 @@
-"""Layers that read 16 bits, on arrays that are driven with 8: the input in two halves, the same weights twice.
+"""Layers that read 16 bits, on arrays that are driven with 8: the input in two halves, over the same weights.
 
-    y = W x + b, x int16      -->     high = floor(x / 256) int8;  low = x - 256 high, uint8
-                                      t1 = W high * 256;  t2 = W low + b      both in steps of y's scale / 2^10, 32 bits
-                                      y = RNE((t1 + t2) / 2^10)
+    y = W x + b, x int16   -->   high = floor(x / 256) + 128, uint8 with zero point 128;   low = x mod 256, uint8
+                                 t1 = W (high - 128) * 256;  t2 = W low + b     in steps of y's scale / 2^10, 32 bits
+                                 y = RNE((t1 + t2) / 2^10)
 
-Both halves are exact, padding included: 0 is 256 * 0 + 0. Three roundings instead of one, two of them 1024 times finer
-than a step of y: at most 0.501 steps.
+Both halves are exact, padding included: 0 is 256 * 0 + 0. Both are unsigned, so that arrays hold the weights once and
+are driven twice. Three roundings instead of one, two of them 1024 times finer than a step of y: at most 0.501 steps.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from bitline.lower.qdq import Value
 from bitline.lower.state import Build, Lowering, Target, name_of
 
 HALF: Final = 256
+MIDDLE: Final = 128
 FINER_BITS: Final = 10
-"""Of a sum of one half: 32 bits leave room for 64 times the range of an int16 result, whatever the halves cancel."""
+"""Of the sums of one half: 32 bits leave room for 64 times the range of an int16 result."""
 
 
 def by_halves(layer: Build) -> Build:
@@ -46,14 +47,22 @@ def by_halves(layer: Build) -> Build:
 
 
 def _split(state: Lowering, node: onnx.NodeProto, value: Value) -> tuple[Value, Value]:
-    """(floor(x / 256), x - 256 * that), each stored as x is; made once for all layers that read the tensor."""
+    """(floor(x / 256), x mod 256), each stored as x is; made once for all layers that read the tensor."""
     x = state.tensor(value)
     names = (f"{x.name}.high", f"{x.name}.low")
     if names[0] not in state.quantised:
         whole = Value(tensor=x.name, view=identity(x.shape))
         # RNE((2 x - 255) / 512) = floor(x / 256): no tie, as 2 x - 255 is odd
-        high = _half(state, node, names[0], replace(x, dtype="s8", scale=x.scale * HALF), [(whole, 2)], -255, 9)
-        low = _half(state, node, names[1], replace(x, dtype="u8"), [(whole, 1), (high, -HALF)], 0, 0)
+        high = _half(
+            state,
+            node,
+            names[0],
+            replace(x, dtype="u8", scale=x.scale * HALF, zero_point=MIDDLE),
+            [(whole, 2)],
+            -255,
+            9,
+        )
+        low = _half(state, node, names[1], replace(x, dtype="u8", zero_point=0), [(whole, 1), (high, -HALF)], 0, 0)
         state.quantised |= {names[0]: high, names[1]: low}
     high, low = (Value(tensor=state.quantised[name].tensor, view=value.view) for name in names)
     return high, low

@@ -214,16 +214,10 @@ def make_program(lowered: Lowered, planned: Planned, chip: Chip) -> Built:
     return build_program(lowered.network, planned.schedule, lowered.constants, machine)
 
 
-def compile_model(
-    model: Model,
-    samples: Mapping[str, Array] | None,
-    chip: Chip,
-    options: QuantOptions,
-    states: Sequence[tuple[str, str]] = (),
-) -> Compiled:
-    """All stages; nothing is checked yet. `states`: (output, input) pairs of a stream. Raises `Refusal`."""
-    quantised = quantise(model, samples, replace(options, states=tuple(states)))
-    lowered = with_states(to_kernels(quantised.model, chip), states)
+def compile_model(model: Model, samples: Mapping[str, Array] | None, chip: Chip, options: QuantOptions) -> Compiled:
+    """All stages; nothing is checked yet. Raises `Refusal`."""
+    quantised = quantise(model, samples, options)
+    lowered = with_states(to_kernels(quantised.model, chip), options.states)
     planned = make_plan(lowered.network, chip)
     built = make_program(lowered, planned, chip)
     program = binary.encode(built.program)

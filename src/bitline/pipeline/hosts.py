@@ -31,7 +31,7 @@ class HostKernels:
             session = self.sessions[kernel.name] = Session(model, optimise=False, place=kernel.name)
         feeds: dict[str, Array] = {}
         for (name, (dtype, shape)), value in zip(session.inputs.items(), inputs, strict=True):
-            feeds[name] = np.ascontiguousarray(value.astype(dtype)).reshape(shape)  # contiguity gives scalars an axis
+            feeds[name] = np.ascontiguousarray(value.astype(dtype)).reshape(shape)
         values = session.run(feeds)
         return [
             made.astype(NUMPY[self.network.tensor(y).dtype]).reshape(self.network.tensor(y).shape)

@@ -20,6 +20,7 @@ from bitline.pipeline.compile import make_plan, matrix_strips, quantise, to_kern
 from bitline.quant.options import QuantOptions
 from bitline.quant.ptq import is_quantized
 from bitline.quant.steps import plan_steps
+from bitline.report.figures import high_half
 from bitline.report.outlook import UNITS, Fit, Macs, OnHost, Outlook, Port, Room, Row, Unit
 from bitline.target.schema import Chip
 
@@ -39,7 +40,7 @@ def look(model: Model, chip: Chip | None) -> Outlook:
             if not is_quantized(model):
                 remarks.append(RANDOM)
             feeds = None if is_quantized(model) else random_feeds(model, 1)
-            model = quantise(model, feeds, QuantOptions(method="minmax")).model
+            model = quantise(model, feeds, QuantOptions(method="minmax", layer_bits=8)).model
             lowered = to_kernels(model, chip)
             fit = _fit(lowered.network, chip)
         except Refusal as refusal:
@@ -114,7 +115,7 @@ def _on_host(model: Model, network: Network) -> tuple[OnHost, ...]:
 def _macs(network: Network) -> Macs:
     times = [network.passes(number) for number in range(len(network.kernels))]
     return Macs(
-        arrays=sum(times[n] * macs(kernel) for n, kernel in enumerate(network.kernels)),
+        arrays=sum(times[n] * macs(k) for n, k in enumerate(network.kernels) if not high_half(k, network)),
         vector=sum(times[n] * dynamic_macs(kernel) for n, kernel in enumerate(network.kernels)),
         host=sum(times[n] * kernel.macs for n, kernel in enumerate(network.kernels) if isinstance(kernel, Host)),
     )

@@ -111,7 +111,7 @@ def _cast(given: Array, dtype: np.dtype[Any]) -> Array:
 
 def _not_finite(given: Array, stored: Array, *, demanded: bool) -> bool:
     """Whether numbers became infinite, or are not finite where they have to be."""
-    if stored.dtype.kind == "O":  # text
+    if stored.dtype.kind in "OSUbiu":  # text and whole numbers
         return False
     lost = ~np.isfinite(stored)
     return bool(np.any(lost if demanded else lost & np.isfinite(given)))

@@ -27,8 +27,8 @@ class QuantOptions:
     `states`: (output, input) of every state of a stream: one grid for both, and samples that lack it are a stream.
     `residual_bits`: width of the residual path into LayerNormalization. `unary_bits`: what functions of one value
     (Sigmoid, Sqrt, ...) may read of a 16-bit tensor; 16 also keeps the sums of squares below a Sqrt in 16 bits.
-    `layer_bits`: what layers on arrays read; 16 bits take the arrays twice. "auto" tries 16 bits, in this order, where
-    8 leave the outputs below `residual_threshold_db`, and takes them where they gain 3 dB (layers: 6 dB).
+    `layer_bits`: what layers on arrays read; 16 bits drive the arrays twice. "auto" tries 16 bits, in this order, where
+    8 leave the outputs below `residual_threshold_db`, and takes them where they gain 3 dB (layers: 10 dB).
     """
 
     weight_bits: int = 8

@@ -81,11 +81,12 @@ def quantize(model: Model, samples: Mapping[str, Array], options: QuantOptions =
         source = ready.original
     proto = shapes.with_shapes(write_qdq(source, ready.plan, chosen.best.grids, options))
     figures = ", ".join(f"{entry.method} {entry.error:.3g}" for entry in chosen.tried)
-    steps = f" of a stream, {len(options.states)} states fed back" if options.states else ""
+    back = f"{len(options.states)} state{'s' if len(options.states) > 1 else ''} fed back"
+    stream = f" of a stream, {back}" if options.states else ""
     return QuantResult(
         model=replace(source, proto=proto),
         steps=(
-            f"ranges of {len(set(ready.plan.owner.values()))} activations from {len(kept)} samples{steps}: "
+            f"ranges of {len(set(ready.plan.owner.values()))} activations from {len(kept)} samples{stream}: "
             + chosen.best.method
             + (f" (noise by signal at the outputs: {figures})" if len(chosen.tried) > 1 else ""),
             f"weights int{options.weight_bits} symmetric per {options.granularity}, "

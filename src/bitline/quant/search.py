@@ -5,7 +5,7 @@ threshold, one after the other, each kept where it gains:
 
     the residual path in 16 bits  -->  functions of one value read 16 bits  -->  layers read 16 bits
 
-A layer that reads 16 bits takes its arrays twice. So of those that would, the ones that matter least go back to 8:
+A layer that reads 16 bits drives its arrays twice. So of those that would, the ones that matter least go back to 8:
 noise of single layers adds up, and together they may double what is left with all in 16 bits.
 """
 
@@ -36,7 +36,7 @@ JUDGED_SAMPLES: Final = 32  # for "best" and for the SQNR: spread evenly over th
 TIGHT_PERCENTILE: Final = 99.999  # the second percentile that "best" tries (notes: best of ONNX Runtime's at W8A8)
 MOST_ERROR: Final = 1e20  # noise where there should be none, or beyond all numbers
 WORTHWHILE_DB: Final = 3.0  # what 16 bits on the residual path must gain: half of the noise
-WORTH_ARRAYS_DB: Final = 6.0  # what 16 bits at the inputs of layers must gain, as they take arrays twice
+WORTH_ARRAYS_DB: Final = 10.0  # what 16 bits at the inputs of layers must gain, as they drive arrays twice
 MOST_LAYERS: Final = 48  # up to which each layer is tried alone: a run of the judge for each
 
 
@@ -152,7 +152,8 @@ def _with_layers(chosen: Chosen, layers: Sequence[str], judge: Judge, options: Q
 
     def reading(wide: Collection[str]) -> Chosen:
         tensors = chosen.widths.tensors | layer_inputs(ready.plan, wide)
-        widths = replace(chosen.widths, tensors=tensors, layers=frozenset(wide), unary_bits=16)
+        unary_bits = 8 if options.unary_bits == 8 else 16
+        widths = replace(chosen.widths, tensors=tensors, layers=frozenset(wide), unary_bits=unary_bits)
         return _chosen(ready, widths, judge, options, only=chosen.best.method)
 
     whole = reading(layers)
@@ -163,16 +164,17 @@ def _with_layers(chosen: Chosen, layers: Sequence[str], judge: Judge, options: Q
     found = whole
     if not forced and len(layers) <= MOST_LAYERS:
         cost = {node: reading([n for n in layers if n != node]).best.error - whole.best.error for node in layers}
-        found = reading(_needed(cost, whole.best.error))
+        found = reading(needed_layers(cost, whole.best.error))
         found = found if found.best.error <= 3 * whole.best.error else whole  # where noise does not add up
     remark = (
-        f"{len(found.widths.layers)} of {len(layers)} layers read 16 bits: {found.best.sqnr_db:.1f} dB at the outputs, "
+        f"{len(found.widths.layers)} of {len(layers)} layers read 16 bits, "
+        f"functions of one value {found.widths.unary_bits}: {found.best.sqnr_db:.1f} dB at the outputs, "
         f"{whole_db:.1f} dB with all of them, {narrow_db:.1f} dB with none"
     )
     return replace(found, remarks=(*chosen.remarks, remark))
 
 
-def _needed(cost: Mapping[str, float], least: float) -> list[str]:
+def needed_layers(cost: Mapping[str, float], least: float) -> list[str]:
     """The layers without those that cost least: what all of these add stays below `least`."""
     total = 0.0
     kept = set(cost)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bitline.ir.kernels import MatMul, Move, Network, dynamic_macs, macs
+from bitline.ir.kernels import Kernel, MatMul, Move, Network, dynamic_macs, macs
 from bitline.ir.program import Dma, Program, WriteWeights, executions, static_instructions
 from bitline.ir.residency import BlockResidency
 from bitline.ir.schedule import Schedule
@@ -201,9 +201,13 @@ def wear(blocks: Sequence[BlockResidency], chip: Chip) -> Wear:
     )
 
 
-def _high_half(kernel: MatMul, network: Network) -> bool:
+def high_half(kernel: Kernel, network: Network) -> bool:
     """Whether a kernel computes the high half of a layer that reads 16 bits: its MACs are those of the low half."""
-    return network.tensor(kernel.y).dtype == "s32" and network.tensor(kernel.x).dtype == "s8"
+    return (
+        isinstance(kernel, MatMul)
+        and network.tensor(kernel.y).dtype == "s32"
+        and network.tensor(kernel.x).zero_point != 0
+    )
 
 
 def compile_figures(
@@ -227,7 +231,7 @@ def compile_figures(
     on_arrays = sum(
         network.passes(number) * macs(k)
         for number, k in enumerate(network.kernels)
-        if isinstance(k, MatMul) and not _high_half(k, network)
+        if isinstance(k, MatMul) and not high_half(k, network)
     )
     worn = wear(blocks, chip)
     rows = [(b.block.rows, b.block.cols) for b in blocks]
