@@ -179,8 +179,11 @@ def _computes_inside(node: onnx.NodeProto) -> bool:
 def _idle_moves(steps: Sequence[Step], wiring: Wiring) -> set[str]:
     """Moving steps that connect nothing but float nodes (and the graph's own inputs and outputs).
 
-    Rounding what a float LSTM hands to itself, or to an output, would cost accuracy and gain nothing.
+    Rounding what a float LSTM hands to itself, or to an output, would cost accuracy and gain nothing. Where results of
+    several repetitions are joined, the chip needs one grid for them.
     """
+    repeated = {node.name for node in wiring.graph.node if node.op_type == "Scan"}
+    joining = {step.node for step in steps if step.kind is Kind.JOIN}
     moving = {step.node: step for step in steps if step.kind in (Kind.MOVE, Kind.JOIN)}
     computing = {name for step in steps for name in (step.node, step.activation, *step.inner)}
     computing -= set(moving)
@@ -208,7 +211,8 @@ def _idle_moves(steps: Sequence[Step], wiring: Wiring) -> set[str]:
             waiting += fresh
         seen |= group
         touched = {other for name in group for other in outside[name]}
-        if touched and not touched & computing:
+        joins = group & joining and touched & repeated
+        if touched and not touched & computing and not joins:
             idle |= group
     return idle
 
