@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import os
 import signal
 import sys
 from types import FrameType
@@ -36,6 +37,10 @@ ROOM = "make room, or set TMPDIR and NUMBA_CACHE_DIR to folders that have it; `b
 MEMORY = "give smaller inputs with --shape, or use a machine with more memory; `bitline doctor` shows what there is"
 
 
+_interrupts: list[int] = []
+"""Interrupts that came, so that an error which follows one is not taken for a bug."""
+
+
 class _Lazy(click.Group):
     """Imports a command only when it is asked for, so that help is instant."""
 
@@ -64,13 +69,8 @@ def cli() -> None:
 def main() -> None:
     """Entry point. Exit codes: 0 ok, 1 check failed, 2 usage, 3 unsupported, 4 does not fit, 5 malformed, 70 bug, 130
     interrupted."""
-    interrupts: list[int] = []
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        interrupts.append(number)
-        signal.default_int_handler(number, frame)
-
-    signal.signal(signal.SIGINT, interrupt)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
     arguments = sys.argv[1:]
     try:
         arguments = preprocess_words(arguments)
@@ -98,13 +98,21 @@ def main() -> None:
         report_refusal(refusal, json="--json" in arguments)
         sys.exit(refusal.exit_code)
     except Exception as error:  # noqa: BLE001  # the last resort: a bug of ours must not look like the user's fault
-        if interrupts:  # a library that was being imported made another error of it
+        if _interrupts:  # a library that was being imported made another error of it
             sys.exit(_interrupted())
         sys.exit(report_bug(error, arguments))
 
 
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    _interrupts.append(number)
+    signal.default_int_handler(number, frame)
+
+
 def _interrupted() -> int:
     click.echo("interrupted; nothing half-made was left behind", err=True)
+    if _interrupts:  # a library interrupted in the middle of its own start may crash when it is taken down
+        sys.stdout.flush()
+        os._exit(INTERRUPTED)
     return INTERRUPTED
 
 
