@@ -78,7 +78,7 @@ def test_a_flipped_bit_or_a_missing_file(package: Path, tmp_path: Path, name: st
 
 def test_all_damage_is_told_at_once(package: Path, tmp_path: Path) -> None:
     shutil.copytree(package, tmp_path / "package")
-    for name in FILES[:3]:
+    for name in [*FILES][:3]:
         (tmp_path / "package" / name).unlink()
     answer = bitline("verify", str(tmp_path / "package"))
     assert answer.err.count("error[BL0205]") == 3

@@ -14,29 +14,30 @@ from bitline.core.files import check_folder_writable, clear_leftovers, folder_wh
 
 MANIFEST: Final = "manifest.json"
 FORMAT: Final = 2
-FILES: Final = (
-    "array_math.json",
-    "arrays.bin",
-    "constants.bin",
-    "golden.npz",
-    "golden.onnx",
-    "kernels.json",
-    "loops.txt",
-    "memory.json",
-    "model.onnx",
-    "placement.csv",
-    "placement.json",
-    "program.asm",
-    "program.bin",
-    "provenance.json",
-    "report.html",
-    "schedule.json",
-    "summary.json",
-    "tables.bin",
-    "target.json",
-    "trace.json",
-    "weights.safetensors",
-)
+FILES: Final[dict[str, str]] = {
+    "array_math.json": "what arrays compute, by matrix: row groups, slices, encoding, converter",
+    "arrays.bin": "cells of every block, row by row, in the order in which they are written: what a chip is loaded with",
+    "constants.bin": "biases, multipliers and tables of the vector unit, as the program addresses them",
+    "golden.npz": "seeded stored inputs (`input:NAME`) and what `golden.onnx` makes of them (`output:NAME`)",
+    "golden.onnx": "the arithmetic of the chip as a plain ONNX model of integer operators, for any runtime",
+    "kernels.json": "the network after lowering: kernels, tensors, ports, repetitions",
+    "loops.txt": "one loop nest for each kernel, to be read",
+    "memory.json": "address of every tensor from step to step, bytes used of every memory",
+    "model.onnx": "the quantised network (QDQ) that was compiled; runs in ONNX Runtime",
+    "placement.csv": "the table of blocks, for spreadsheets and loaders",
+    "placement.json": "every block: its part of the matrix, its region of an array, from which step to which",
+    "program.asm": "the program as text",
+    "program.bin": "the program: one queue per unit, hardware loops, tokens",
+    "provenance.json": "which ONNX nodes each kernel comes from, and which instructions belong to it",
+    "report.html": "the report, one file without references to others",
+    "schedule.json": "segments, tiles, jobs of every kernel",
+    "summary.json": "all figures and the table of blocks: `compile --json` without what depends on the clock",
+    "tables.bin": "tables whose rows are taken by number: embeddings",
+    "target.json": "the chip with every value and its source, `--set` included",
+    "trace.json": "when each unit of each core worked for which kernel, for Perfetto or chrome://tracing",
+    "weights.safetensors": "all constants of the kernels by name: weights, parameters, tables, subgraphs of the host",
+}
+"""Files of a package beside its manifest, and what each holds."""
 _AGAIN: Final = "compile the package again"
 
 

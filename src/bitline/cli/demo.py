@@ -15,8 +15,15 @@ PREPROCESS = "mean=0.1307 std=0.3081"
 
 
 @click.command("demo", help="Compile a small trained network, verify the program and run it on 200 unseen digits.")
-@click.option("--target", default="reram-tile", show_default=True)
-@click.option("-o", "output", default="bitline-out/demo", show_default=True, type=click.Path(path_type=Path))
+@click.option("--target", default="reram-tile", show_default=True, help="A catalog name or a YAML file.")
+@click.option(
+    "-o",
+    "output",
+    default="bitline-out/demo",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="The package folder to write.",
+)
 @json_option
 @click.pass_context
 def command(context: click.Context, target: str, output: Path, json: bool) -> None:

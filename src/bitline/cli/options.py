@@ -139,13 +139,25 @@ def quant_options(function: Callable[..., None]) -> Callable[..., None]:
         width_option("--layer-bits", "What layers on arrays read; 16 bits drive their arrays twice."),
         width_option("--unary-bits", "What functions of one value (Sigmoid, Sqrt, ...) read of a 16-bit tensor."),
         width_option("--residual-bits", "The residual path into LayerNormalization."),
-        click.option("--percentile", default=99.99, show_default=True, help="Share of values inside the range."),
         click.option(
-            "--method", type=click.Choice(["best", "minmax", "percentile"]), default="best", show_default=True
+            "--percentile", default=99.99, show_default=True, help="Share of values inside the range, percent."
         ),
-        click.option("--granularity", type=click.Choice(["channel", "tensor"]), default="channel", show_default=True),
-        click.option("--activation-bits", default=8, show_default=True),
-        click.option("--weight-bits", default=8, show_default=True),
+        click.option(
+            "--method",
+            type=click.Choice(["best", "minmax", "percentile"]),
+            default="best",
+            show_default=True,
+            help="How ranges follow from samples; `best` tries the others and keeps the least error at the outputs.",
+        ),
+        click.option(
+            "--granularity",
+            type=click.Choice(["channel", "tensor"]),
+            default="channel",
+            show_default=True,
+            help="One weight scale per output channel, or per tensor.",
+        ),
+        click.option("--activation-bits", default=8, show_default=True, help="Bits of activations, 2 to 8."),
+        click.option("--weight-bits", default=8, show_default=True, help="Bits of weights, 2 to 8."),
         hop_option,
         preprocess_option,
         click.option(

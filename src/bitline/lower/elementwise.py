@@ -137,7 +137,10 @@ def add_curve(state: Lowering, node: onnx.NodeProto, target: Target, value: Valu
 
 
 def lower_unary(state: Lowering, node: onnx.NodeProto, target: Target) -> None:
-    """Any operator of one tensor, element by element: every value that its input can have, through the operator."""
+    """Any operator of one tensor of 8 or 16 bits, element by element -> `Elementwise`, a table or a curve.
+
+    Every value that its input can have goes through the operator in ONNX Runtime at compile time.
+    """
     place = next(i for i, name in enumerate(node.input) if name in state.values)
     value = state.dynamic(node, place)
     x, y = state.tensor(value), target.y
@@ -174,7 +177,7 @@ def element_wise(
 
 
 def lower_root(state: Lowering, node: onnx.NodeProto, target: Target) -> None:
-    """Sqrt: the length of a vector of two, without rounding its squares; or a function of one value."""
+    """Of a^2 + b^2: the length of a vector of two, its squares not rounded; else of one value -> `Elementwise`."""
     found = length_at(node, state.graph.producer, state.graph.initializers.get)
     if node.input[0] in state.values or found is None:
         lower_unary(state, node, target)
@@ -197,7 +200,7 @@ def _operands(state: Lowering, node: onnx.NodeProto) -> list[Value | Scalar]:
 
 
 def lower_sum(state: Lowering, node: onnx.NodeProto, target: Target) -> None:
-    """Add, Sub and Sum; numbers go into the bias."""
+    """Up to three tensors that broadcast, and numbers, which go into the bias; one rounding -> `Elementwise`."""
     signs = [-1.0 if node.op_type == "Sub" and place else 1.0 for place in range(len(node.input))]
     values: list[Value] = []
     factors: list[float] = []
@@ -219,7 +222,7 @@ def lower_sum(state: Lowering, node: onnx.NodeProto, target: Target) -> None:
 
 
 def lower_product(state: Lowering, node: onnx.NodeProto, target: Target) -> None:
-    """Mul of two tensors, or of a tensor and a number."""
+    """Two tensors that broadcast, or a tensor and a number; one rounding -> `Elementwise`."""
     a, b = _operands(state, node)
     if isinstance(a, Scalar):
         a, b = b, a
@@ -247,6 +250,7 @@ def _scaled(state: Lowering, node: onnx.NodeProto, target: Target, value: Value,
 
 
 def lower_quotient(state: Lowering, node: onnx.NodeProto, target: Target) -> None:
+    """Two tensors that broadcast, or one by a number; half away from zero, x / 0 saturates -> `Elementwise`."""
     a, b = _operands(state, node)
     if isinstance(b, Scalar):
         if isinstance(a, Scalar) or b.real == 0.0:
@@ -268,7 +272,7 @@ def lower_quotient(state: Lowering, node: onnx.NodeProto, target: Target) -> Non
 
 
 def lower_extreme(state: Lowering, node: onnx.NodeProto, target: Target) -> None:
-    """Max and Min; a number becomes a limit of the result."""
+    """Up to three tensors that broadcast; a number becomes a limit of the result -> `Elementwise`."""
     largest = node.op_type == "Max"
     low, high = target.low, target.high
     values: list[Value] = []
@@ -289,6 +293,7 @@ def lower_extreme(state: Lowering, node: onnx.NodeProto, target: Target) -> None
 
 
 def lower_prelu(state: Lowering, node: onnx.NodeProto, target: Target) -> None:
+    """Slopes constant or computed, broadcast -> `Elementwise`."""
     value, slope = state.dynamic(node, 0), state.operand(node, 1)
     if isinstance(slope, Scalar):
         slope = state.scalar_tensor(slope.real)
@@ -300,7 +305,7 @@ def lower_prelu(state: Lowering, node: onnx.NodeProto, target: Target) -> None:
 
 
 def lower_select(state: Lowering, node: onnx.NodeProto, target: Target) -> None:
-    """Where; numbers that the result cannot stand for are brought to its ends."""
+    """By a condition computed from the input; numbers beyond the result's range go to its ends -> `Elementwise`."""
     condition = state.operand(node, 0)
     if isinstance(condition, Scalar):
         raise Unfit(node, "its condition is a constant")

@@ -11,6 +11,7 @@ are driven twice. Three roundings instead of one, two of them 1024 times finer t
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import wraps
 from typing import Final
 
 import onnx
@@ -30,6 +31,7 @@ FINER_BITS: Final = 10
 def by_halves(layer: Build) -> Build:
     """The same layer, for inputs of 8 and of 16 bits. Raises `Unfit` where `layer` does."""
 
+    @wraps(layer)
     def lowered(state: Lowering, node: onnx.NodeProto, target: Target) -> None:
         value = state.values.get(node.input[0])
         if value is None or state.tensor(value).dtype != "s16":

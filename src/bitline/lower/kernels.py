@@ -69,7 +69,7 @@ CLAMPS = ("Relu", "Clip")
 
 
 def lower_matmul(state: Lowering, node: onnx.NodeProto, target: Target) -> None:
-    """With stationary weights where the second operand is a constant matrix of 8 bits, else as two activations."""
+    """A constant matrix of 8 bits stays in arrays -> `MatMul`; any other product of two -> `BatchMatMul`."""
     constant = state.graph.constant(node.input[1])
     still = constant is not None and constant.values.ndim == 2 and constant.values.dtype.name in ("int8", "uint8")
     if still and node.input[0] in state.values:

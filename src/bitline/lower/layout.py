@@ -37,15 +37,18 @@ def _integers(state: Lowering, node: onnx.NodeProto, place: int, name: str) -> l
 
 
 def _reshape(state: Lowering, node: onnx.NodeProto, value: Value) -> list[Value]:
+    """Any form of the same elements: Reshape, Flatten, Squeeze, Unsqueeze; copied where no map says it."""
     return [state.reshaped(value, state.shape(node.output[0]), name_of(node))]
 
 
 def _transpose(state: Lowering, node: onnx.NodeProto, value: Value) -> list[Value]:
+    """Any order of the axes."""
     order = attribute(node, "perm", list(range(len(value.view.dims)))[::-1])
     return [Value(tensor=value.tensor, view=index_map.transpose(value.view, list(order)))]
 
 
 def _slice(state: Lowering, node: onnx.NodeProto, value: Value) -> list[Value]:
+    """Constant bounds and steps, also backward; the result is not empty."""
     starts, ends = _integers(state, node, 1, "starts"), _integers(state, node, 2, "ends")
     if starts is None or ends is None:
         raise Unfit(node, "it has no bounds")
@@ -64,6 +67,7 @@ def _slice(state: Lowering, node: onnx.NodeProto, value: Value) -> list[Value]:
 
 
 def _split(state: Lowering, node: onnx.NodeProto, value: Value) -> list[Value]:
+    """Along one axis, into parts of any constant sizes."""
     axis = int(attribute(node, "axis", 0)) % len(value.view.shape)
     found: list[Value] = []
     start = 0
@@ -75,7 +79,7 @@ def _split(state: Lowering, node: onnx.NodeProto, value: Value) -> list[Value]:
 
 
 def _gather(state: Lowering, node: onnx.NodeProto, value: Value) -> list[Value]:
-    """By constant indices: one, or evenly spaced ones; others are copied piece by piece."""
+    """By constant indices: a view where they are evenly spaced, copied in even stretches elsewhere."""
     indices = state.graph.initializers.get(node.input[1])
     if indices is None:
         raise Unfit(node, "its indices and its data both depend on the input")
@@ -149,6 +153,7 @@ def _constant_indices(state: Lowering, node: onnx.NodeProto) -> Ints:
 
 
 def _gather_elements(state: Lowering, node: onnx.NodeProto, value: Value) -> list[Value]:
+    """By constant indices within the axis; copied in even stretches."""
     shape, indices = value.view.shape, _constant_indices(state, node)
     axis = int(attribute(node, "axis", 0)) % len(shape)
     if indices.size and not -shape[axis] <= indices.min() <= indices.max() < shape[axis]:
@@ -160,6 +165,7 @@ def _gather_elements(state: Lowering, node: onnx.NodeProto, value: Value) -> lis
 
 
 def _gather_nd(state: Lowering, node: onnx.NodeProto, value: Value) -> list[Value]:
+    """By constant indices within the tensor, with batch_dims; copied in even stretches."""
     shape, indices = value.view.shape, _constant_indices(state, node)
     batch, depth = int(attribute(node, "batch_dims", 0)), indices.shape[-1]
     extents = np.array(shape[batch : batch + depth], np.int64)
@@ -172,10 +178,12 @@ def _gather_nd(state: Lowering, node: onnx.NodeProto, value: Value) -> list[Valu
 
 
 def _expand(state: Lowering, node: onnx.NodeProto, value: Value) -> list[Value]:
+    """To any shape that it broadcasts to; nothing is stored twice."""
     return [Value(tensor=value.tensor, view=index_map.broadcast(value.view, state.shape(node.output[0])))]
 
 
 def _tile(state: Lowering, node: onnx.NodeProto, value: Value) -> list[Value]:
+    """Constant repeats; nothing is stored twice."""
     times = _integers(state, node, 1, "repeats") or []
     view = value.view
     for dim, count in enumerate(times):
@@ -184,6 +192,7 @@ def _tile(state: Lowering, node: onnx.NodeProto, value: Value) -> list[Value]:
 
 
 def _depth_to_space(state: Lowering, node: onnx.NodeProto, value: Value) -> list[Value]:
+    """Four axes, in the order DCR or CRD."""
     batch, channels, height, width = value.view.shape
     size = int(attribute(node, "blocksize", 1))
     deep = channels // (size * size)
@@ -197,6 +206,7 @@ def _depth_to_space(state: Lowering, node: onnx.NodeProto, value: Value) -> list
 
 
 def _space_to_depth(state: Lowering, node: onnx.NodeProto, value: Value) -> list[Value]:
+    """Four axes, in the order DCR."""
     batch, channels, height, width = value.view.shape
     size = int(attribute(node, "blocksize", 1))
     apart = state.reshaped(value, (batch, channels, height // size, size, width // size, size), name_of(node))
@@ -205,7 +215,10 @@ def _space_to_depth(state: Lowering, node: onnx.NodeProto, value: Value) -> list
 
 
 def _resize(state: Lowering, node: onnx.NodeProto, value: Value) -> list[Value]:
-    """Nearest neighbour: which input each output takes is computed here, by the formulas of ONNX's Resize."""
+    """Nearest neighbour, coordinates asymmetric, (pytorch_)half_pixel or align_corners; copied unless whole factors.
+
+    Which input each output takes is computed here, by the formulas of ONNX's Resize.
+    """
     if attribute(node, "mode", "nearest") != "nearest":
         raise Unfit(node, "it interpolates")
     old, new = value.view.shape, state.shape(node.output[0])
@@ -294,7 +307,7 @@ VIEWS: dict[str, LayoutRule] = {
 
 
 def lower_concat(state: Lowering, node: onnx.NodeProto, target: Target) -> None:
-    """Every operand on the grid of the result, then copied into its place."""
+    """Any number of tensors, constant or computed, each on the grid of the result -> `Move`."""
     axis = int(attribute(node, "axis", 0)) % len(target.shape)
     operands = [_stored_operand(state, node, place) for place in range(len(node.input))]
     stored, view = stored_view(target.shape, "image" if form_of(state, operands[0]) == "image" else "rows")
@@ -312,7 +325,7 @@ def lower_concat(state: Lowering, node: onnx.NodeProto, target: Target) -> None:
 
 
 def lower_scatter(state: Lowering, node: onnx.NodeProto, target: Target) -> None:
-    """ScatterND to constant places: data and updates on the grid of the result, copied in stretches."""
+    """To constant places, without reduction; data and updates on the grid of the result -> `Move`."""
     indices = _constant_indices(state, node)
     if attribute(node, "reduction", "none") != "none":
         raise Unfit(node, f"it combines values by {attribute(node, 'reduction', '')}")
@@ -375,7 +388,7 @@ def on_grid(state: Lowering, node: onnx.NodeProto, target: Target, value: Value,
 
 
 def lower_pad(state: Lowering, node: onnx.NodeProto, target: Target) -> None:
-    """Constant, edge, reflected or wrapped padding, one axis after another."""
+    """With a number, the edge, reflected or wrapped, on any axes -> `Move`."""
     value = state.dynamic(node, 0)
     mode = str(attribute(node, "mode", "constant"))
     rank = len(value.view.shape)

@@ -180,6 +180,11 @@ def image_windows(
 
 
 def lower_conv(state: Lowering, node: onnx.NodeProto, target: Target) -> None:
+    """One or two spatial axes, any stride, padding, dilation and groups; constant weights of 8 bits -> `MatMul`.
+
+    Without their zero point weights stay within 8 bits; their scale is one per output channel or per tensor; a bias is
+    constant. A batch is one kernel for each sample.
+    """
     value = driven(state, node)
     weights, scales = read_weights(state, node, 0)
     spatial = weights.ndim - 2
@@ -219,7 +224,9 @@ def _store_image(
 
 
 def lower_conv_transpose(state: Lowering, node: onnx.NodeProto, target: Target) -> None:
-    """Phase by phase: outputs that are a stride apart see the same taps, so they are a convolution of their own.
+    """One or two spatial axes with explicit padding, any stride, dilation and groups -> `MatMul`, one for each phase.
+
+    Outputs that are a stride apart see the same taps, so they are a convolution of their own:
 
     out = stride * in - pad + dilation * tap, so output r + stride * t takes the taps k for which stride divides
     r + pad - dilation * k, each from input t + (r + pad - dilation * k) / stride.
@@ -328,7 +335,10 @@ def window_slides(node: onnx.NodeProto, taps: list[int], outs: tuple[int, ...]) 
 
 
 def lower_gemm(state: Lowering, node: onnx.NodeProto, target: Target) -> None:
-    """x [..., K] times a constant [K, N]; the rows are put into the order in which x is stored."""
+    """x [..., K] times a constant [K, N] of 8 bits, a bias of one value a column -> `MatMul`.
+
+    The rows are put into the order in which x is stored.
+    """
     transposed = bool(int_attribute(node, "transB", 0))
     value = driven(state, node)
     weights, scales = read_weights(state, node, 0 if transposed else 1)

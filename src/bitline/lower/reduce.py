@@ -25,7 +25,7 @@ MEANS = ("AveragePool", "GlobalAveragePool", "ReduceMean", "ReduceSum")
 
 
 def lower_pool(state: Lowering, node: onnx.NodeProto, target: Target) -> None:
-    """MaxPool, AveragePool and the global ones, over one or two axes."""
+    """One or two axes, any stride, padding and dilation, without indices; a batch by samples -> `Pool`."""
     value = state.dynamic(node, 0)
     shape = value.view.shape
     if len(shape) not in (3, 4) or any(name for name in node.output[1:]):
@@ -139,7 +139,7 @@ def _like(x: Tensor, name: str) -> Tensor:
 
 
 def lower_reduce(state: Lowering, node: onnx.NodeProto, target: Target) -> None:
-    """ReduceMean, ReduceSum, ReduceMax over any axes: these become the rows of an image, the others its channels."""
+    """Over any constant axes: these become the rows of an image, the others its channels -> `Pool`."""
     value = state.dynamic(node, 0)
     shape = value.view.shape
     axes = ints_attribute(node, "axes", [])

@@ -29,7 +29,7 @@ Inside = Callable[[QdqGraph, Mapping[str, Value]], dict[str, Value]]
 
 
 def lower_scan(state: Lowering, node: onnx.NodeProto, inside: Inside) -> None:
-    """The whole repetition. Raises `Unfit` where a part of it needs the host."""
+    """A body that needs nothing of the host, forward or backward, states on one grid -> kernels inside a `Repeat`."""
     body: onnx.GraphProto = attribute(node, "body", None)
     scanned = int(attribute(node, "num_scan_inputs", 0))
     states = len(node.input) - scanned

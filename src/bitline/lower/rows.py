@@ -29,6 +29,7 @@ def rows_of(view: IndexMap, axes: list[int]) -> IndexMap:
 
 
 def lower_softmax(state: Lowering, node: onnx.NodeProto, target: Target) -> None:
+    """Along any one axis; input of 8 or 16 bits, output scale of at least 2^-20 -> `Softmax`."""
     value = state.dynamic(node, 0)
     x, y = state.tensor(value), target.y
     axis = int(attribute(node, "axis", -1)) % len(target.shape)
@@ -55,6 +56,7 @@ def lower_softmax(state: Lowering, node: onnx.NodeProto, target: Target) -> None
 
 
 def lower_norm(state: Lowering, node: onnx.NodeProto, target: Target) -> None:
+    """Over the last axes, up to 4,096 values of 8 or 16 bits a row; gain and offset constant -> `Norm`."""
     value = state.dynamic(node, 0)
     x, y = state.tensor(value), target.y
     if any(node.output[1:]):
@@ -105,7 +107,7 @@ def _per_column(
 
 
 def lower_products(state: Lowering, node: onnx.NodeProto, target: Target) -> None:
-    """MatMul of two activations (one may be a constant), broadcast over the axes before the last two."""
+    """Two activations (one may be a constant), broadcast over the axes before the last two -> `BatchMatMul`."""
     operands = [state.operand(node, place) for place in (0, 1)]
     a, b = operands
     if isinstance(a, Scalar) or isinstance(b, Scalar):
@@ -158,7 +160,7 @@ def lower_products(state: Lowering, node: onnx.NodeProto, target: Target) -> Non
 
 
 def lower_lookup(state: Lowering, node: onnx.NodeProto, target: Target) -> None:
-    """Gather of rows of a constant table by numbers that depend on the input; the table is put on the output's grid."""
+    """Rows of a constant table by numbers that depend on the input -> `Lookup`; the table is on the output's grid."""
     indices = state.values.get(node.input[1])
     constant = state.graph.constant(node.input[0])
     if indices is None or constant is None or int(attribute(node, "axis", 0)) != 0 or constant.scale.size > 1:

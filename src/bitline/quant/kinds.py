@@ -197,6 +197,38 @@ def _rules(kind: Kind, *names: str) -> dict[str, Rule]:
     return dict.fromkeys(names, _always(kind))
 
 
+UNARY_OPERATORS: Final = (
+    "Relu",
+    "Clip",
+    "LeakyRelu",
+    "ThresholdedRelu",
+    "Abs",
+    "Neg",
+    "Sign",
+    "Sigmoid",
+    "HardSigmoid",
+    "HardSwish",
+    "Tanh",
+    "Softplus",
+    "Softsign",
+    "Elu",
+    "Selu",
+    "Celu",
+    "Gelu",
+    "Mish",
+    "Erf",
+    "Exp",
+    "Log",
+    "Sqrt",
+    "Reciprocal",
+    "Sin",
+    "Cos",
+    "Floor",
+    "Ceil",
+    "Round",
+)
+"""Functions of one value that quantisation knows: ranges before and after are all that they need."""
+
 _RULES: Final[dict[str, Rule]] = (
     {"Conv": _conv, "ConvTranspose": _conv, "Gemm": _gemm, "MatMul": _matmul}
     | _rules(Kind.ELEMENTWISE, "Add", "Sub", "Mul", "Max", "Min", "Sum", "Where")
@@ -209,10 +241,7 @@ _RULES: Final[dict[str, Rule]] = (
         "Pad": _pad,
         "Resize": _resize,
     }
-    | _rules(Kind.UNARY, "Relu", "Clip", "LeakyRelu", "ThresholdedRelu", "Abs", "Neg", "Sign")
-    | _rules(Kind.UNARY, "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Softplus", "Softsign")
-    | _rules(Kind.UNARY, "Elu", "Selu", "Celu", "Gelu", "Mish", "Erf", "Exp", "Log", "Sqrt")
-    | _rules(Kind.UNARY, "Reciprocal", "Sin", "Cos", "Floor", "Ceil", "Round")
+    | _rules(Kind.UNARY, *UNARY_OPERATORS)
     | _rules(Kind.MOVE, "MaxPool", "GlobalMaxPool", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze")
     | _rules(Kind.MOVE, "Identity", "Slice", "Split", "Gather", "GatherND", "GatherElements")
     | _rules(Kind.MOVE, "Expand", "Tile", "DepthToSpace", "SpaceToDepth")
@@ -222,3 +251,6 @@ _RULES: Final[dict[str, Rule]] = (
     | dict.fromkeys(("ReduceMean", "ReduceSum"), _reduce(Kind.AVERAGE))
     | {"Softmax": _always(Kind.SOFTMAX), "LayerNormalization": _always(Kind.NORM)}
 )
+
+OPERATORS: Final = tuple(sorted(_RULES))
+"""Every operator that quantisation knows an integer form of."""

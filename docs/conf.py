@@ -1,0 +1,43 @@
+"""Sphinx: MyST Markdown, reference pages made from the code of this checkout. Nothing is fetched."""
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE.parent), str(HERE.parent / "src")]
+
+from bitline.core.version import __version__  # noqa: E402  # found by the line above
+
+from docs.generate.site import write  # noqa: E402
+
+write(HERE)
+
+project = "bitline"
+version = release = __version__
+copyright = "the authors of bitline, Apache-2.0"  # noqa: A001  # Sphinx's name
+html_show_copyright = False
+
+extensions = ["myst_parser", "sphinx.ext.autodoc"]
+exclude_patterns = ["_build", "decisions", "generated"]
+myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 4
+nitpicky = True
+nitpick_ignore_regex = [("py:.*", ".*")]  # types of numpy and of rooms below the API have no pages here
+
+autodoc_typehints = "signature"
+autodoc_member_order = "bysource"
+autodoc_class_signature = "separated"
+default_role = "code"
+
+html_theme = "furo"
+html_title = f"bitline {__version__}"
+html_static_path = ["static"]
+html_css_files = ["bitline.css"]
+html_theme_options = {
+    "light_css_variables": {"color-brand-primary": "#1a5f7a", "color-brand-content": "#1a5f7a"},
+    "dark_css_variables": {"color-brand-primary": "#7cc4dc", "color-brand-content": "#7cc4dc"},
+}
+html_copy_source = False
+html_show_sourcelink = False
+pygments_style = "friendly"
+pygments_dark_style = "github-dark"

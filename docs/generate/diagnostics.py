@@ -1,0 +1,87 @@
+"""Every diagnostic code with the messages that the code can print, read from the sources."""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from pathlib import Path
+
+import bitline
+from bitline.core.diagnostics import CODES, EXIT_BY_FAMILY
+
+from docs.generate.markdown import page, plain, table
+
+SOURCES = Path(bitline.__file__).parent
+FAMILIES = {
+    "01": "Usage and configuration",
+    "02": "Malformed or refused input",
+    "03": "Unsupported model",
+    "04": "Does not fit",
+    "05": "A check failed",
+    "09": "A bug of bitline",
+}
+
+
+def messages() -> dict[str, dict[str, str]]:
+    """By code: message -> way out, both with `...` for what depends on the case."""
+    found: dict[str, dict[str, str]] = defaultdict(dict)
+    for file in sorted(SOURCES.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and (told := _told(node)) is not None:
+                code, message, help = told
+                found[code].setdefault(message, help)
+    return found
+
+
+def _told(call: ast.Call) -> tuple[str, str, str] | None:
+    """(code, message, way out) of a call that makes a diagnostic; None for other calls and for messages in variables."""
+    names = {keyword.arg: keyword.value for keyword in call.keywords}
+    code = names.get("code") or (call.args[0] if call.args else None)
+    message = names.get("message") or _message_place(call)
+    if not (isinstance(code, ast.Constant) and code.value in CODES) or message is None:
+        return None
+    text = _text(message)
+    help = names.get("help") or names.get("way_out")
+    if help is None and len(call.args) > 3:
+        help = call.args[3]
+    return (str(code.value), text, _text(help) if help else "") if text.strip(". ") else None
+
+
+def _message_place(call: ast.Call) -> ast.expr | None:
+    """The first text behind the code."""
+    return next((a for a in call.args[1:] if isinstance(a, ast.Constant | ast.JoinedStr | ast.BinOp | ast.IfExp)), None)
+
+
+def _text(node: ast.expr) -> str:
+    match node:
+        case ast.Constant(value=str() as value):
+            return " ".join(value.split(" "))
+        case ast.JoinedStr(values=values):
+            return "".join(_text(value) for value in values)
+        case ast.BinOp(left=left, right=right):
+            return _text(left) + _text(right)
+        case ast.IfExp(body=body):
+            return _text(body)
+        case _:
+            return "..."
+
+
+def diagnostics_page() -> str:
+    """All codes, with titles, exit status and messages."""
+    parts: list[str] = []
+    told = messages()
+    for family, title in FAMILIES.items():
+        parts.append(f"## {title}: BL{family}xx, exit status {EXIT_BY_FAMILY[family]}\n")
+        for code in (code for code in CODES if code[2:4] == family):
+            parts.append(f"({code.lower()})=\n### {code}: {CODES[code]}\n")
+            rows = [(plain(message), plain(help)) for message, help in sorted(told.get(code, {}).items())]
+            parts.append(table(["message", "way out"], rows) if rows else "")
+    return page(
+        "Diagnostics",
+        "What is wrong is said with a code, a place in *your* file, a message and a way out; all findings of a stage at\n"
+        "once, equal ones counted. Nothing half-made is left behind, and no traceback is shown.\n",
+        "```text\nerror[BL0401]: message\n  --> model.onnx:/layer4/conv2/Conv\n  help: way out\n```\n",
+        "The first finding decides the exit status. With `--json` the same is one object with `errors`. Below, `...` stands\n"
+        "for what depends on the case.\n",
+        *parts,
+    )

@@ -1,0 +1,62 @@
+"""Keys of `--json`, columns of the report, files of a package."""
+
+from __future__ import annotations
+
+from bitline.package import FILES, MANIFEST, Manifest
+from bitline.report.glossary import BLOCKS, ERROR, EVERY, FIGURES, GLOSSARY, TABLE, Term
+from bitline.report.html.columns import COLUMNS
+
+from docs.generate.markdown import first_paragraph, page, prose, table
+
+SHARED = (*FIGURES, *TABLE)
+
+
+def keys_page() -> str:
+    """Every key of every command."""
+    parts: list[str] = []
+    for command, terms in GLOSSARY.items():
+        own = [term for term in terms if term not in SHARED]
+        parts.append(f"## {command}\n")
+        if len(own) < len(terms):
+            parts.append("The [figures of a compiled network](#figures-of-a-compiled-network), and:\n")
+        parts.append(_terms(own))
+    return page(
+        "JSON keys",
+        "With `--json` a command prints one object. Units stand in the names. Every figure is computed in one place\n"
+        "from the program, the placement and the target file, so that console, report, CSV and JSON cannot disagree.\n",
+        _terms(EVERY),
+        "Where a command refuses, the object has `schema` `bitline.error/1` and:\n",
+        _terms(ERROR),
+        "## Figures of a compiled network\n",
+        "Printed by `compile`, `report`, `schedule` and `demo`. Times and energies are those of the chip, from the costs of\n"
+        "its [target file](target-files.md) for every instruction that is [executed](instructions.md).\n",
+        _terms(SHARED),
+        "## Blocks\n",
+        "Of each of the `blocks`; the same columns begin `placement.csv`.\n",
+        _terms(BLOCKS),
+        *parts,
+    )
+
+
+def _terms(terms: tuple[Term, ...] | list[Term]) -> str:
+    return table(["key", "unit", "meaning"], [(f"`{t.key}`", t.unit, prose(t.meaning)) for t in terms])
+
+
+def columns_table() -> str:
+    """The columns of the layer table of the report."""
+    rows = [(column.heading, column.unit, prose(column.tip.replace("\n", " · "))) for column in COLUMNS]
+    return table(["column", "unit", "meaning"], rows)
+
+
+def package_page() -> str:
+    """The files of a package."""
+    manifest = first_paragraph(Manifest)
+    return page(
+        "Files of a package",
+        "A package is a folder that appears when it is whole. `bitline verify` compares every file with its hash, then\n"
+        "every artefact with the others. The same inputs, options and version give the same bytes; there is no clock\n"
+        "value in any file.\n",
+        table(["file", "holds"], [(f"`{name}`", prose(text)) for name, text in ((MANIFEST, manifest), *FILES.items())]),
+        "JSON files are canonical: keys sorted, no spaces, shortest numbers. In `arrays.bin` a weight is one byte: w + 128\n"
+        "where cells are unsigned, two's complement elsewhere; it is cut into cells of `array.cell_bits` from the low end.\n",
+    )

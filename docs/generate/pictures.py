@@ -1,0 +1,181 @@
+"""The pictures of the explanations, drawn by code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from docs.generate.svg import Picture
+
+
+def array() -> str:
+    """An array: inputs drive rows, products add up along columns, converters read the sums."""
+    p = Picture(660, 330, "An array: inputs drive rows, weights lie in cells, sums run down the columns into converters")
+    rows, cols, left, top, step = 4, 5, 190, 50, 54
+    for row in range(rows):
+        y = top + row * step
+        p.text(left - 96, y + 5, f"input x{row}", kind="strong")
+        p.line((left - 60, y), (left + (cols - 1) * step + 30, y), kind="row")
+    for col in range(cols):
+        x = left + col * step
+        p.line((x, top - 22), (x, top + (rows - 1) * step + 38), kind="col", arrow=True)
+        for row in range(rows):
+            p.dot(x, top + row * step)
+        p.box(x - 19, top + rows * step - 14, 38, 26, "unit")
+        p.text(x, top + rows * step + 4, "ADC", kind="small")
+        p.text(x, top + rows * step + 32, f"y{col}", kind="strong")
+    x = left + cols * step + 10
+    p.text(x, top + 5, "row (word line): one input", anchor="start")
+    p.text(x, top + step + 5, "cell: one weight", anchor="start")
+    p.text(x, top + 2 * step + 5, "column (bit line):", anchor="start")
+    p.text(x, top + 2 * step + 25, "y = sum of x · w", anchor="start")
+    p.text(x, top + rows * step + 4, "converter: current → number", anchor="start")
+    return p.svg()
+
+
+def slices() -> str:
+    """A weight of 8 bits in four cells of 2 bits, an input of 8 bits in eight steps, shifts and additions."""
+    p = Picture(660, 300, "A weight in four cells of two bits; an input bit by bit; conversions shifted and added")
+    p.text(20, 30, "weight 90 + 128 = 218 = 11 01 10 10 in four cells of 2 bits", anchor="start", kind="strong")
+    for place, (bits, shift) in enumerate((("11", 6), ("01", 4), ("10", 2), ("10", 0))):
+        x = 150 + place * 120
+        p.box(x, 50, 84, 40, "weight")
+        p.text(x + 42, 76, bits, kind="strong")
+        p.line((x + 42, 90), (x + 42, 128), kind="col", arrow=True)
+        p.box(x, 130, 84, 30, "unit")
+        p.text(x + 42, 150, "ADC")
+        p.line((x + 42, 160), (x + 42, 196), kind="col", arrow=True)
+        p.text(x + 50, 184, f"· 2^{shift}", anchor="start", kind="small")
+    p.text(20, 76, "slices", anchor="start")
+    p.text(20, 150, "each step", anchor="start")
+    p.box(150, 198, 444, 30, "box")
+    p.text(372, 218, "shift and add: sum over slices s and input bits b of 2^(2s + b) · count")
+    for bit in range(8):
+        p.box(150 + bit * 55.5, 252, 51, 26, "input")
+        p.text(150 + bit * 55.5 + 25, 270, f"bit {bit}", kind="small")
+    p.text(20, 270, "input, in time", anchor="start")
+    return p.svg()
+
+
+def converter() -> str:
+    """What a converter of 6 bits makes of sums up to 192: equal up to 63, then 63."""
+    p = Picture(660, 300, "Counts of a converter against sums of a column: equal up to the largest count, flat above it")
+    left, bottom, wide, high = 90, 240, 430, 190
+    p.line((left, bottom - high - 10), (left, bottom), (left + wide + 20, bottom), kind="axis")
+
+    def at(total: float, count: float) -> tuple[float, float]:
+        return left + wide * total / 192, bottom - high * count / 192
+
+    p.line(at(0, 0), at(192, 192), kind="thin")
+    p.line(at(0, 0), at(63, 63), at(192, 63), kind="curve")
+    for total in (0, 63, 128, 192):
+        p.text(at(total, 0)[0], bottom + 22, str(total), kind="small")
+    p.text(left - 14, at(0, 63)[1] + 4, "63", anchor="end", kind="small")
+    p.text(left + wide / 2, bottom + 46, "sum of a column: 64 rows × cells of 2 bits, at most 192")
+    p.text(left - 74, 28, "count", anchor="start")
+    p.text(at(192, 63)[0] + 12, at(192, 63)[1] + 4, "6 bits clip", anchor="start", kind="strong")
+    p.text(at(192, 192)[0] + 12, at(192, 192)[1] + 6, "8 bits never do", anchor="start")
+    return p.svg()
+
+
+def blocks() -> str:
+    """A weight matrix of 150 x 100 cut into blocks that fit arrays of 64 x 64."""
+    p = Picture(660, 300, "A weight matrix cut at the borders of arrays; blocks packed into arrays")
+    scale = 1.3
+    p.text(95, 24, "matrix, 150 rows × 100 columns", kind="strong", anchor="start")
+    kinds = ("weight", "input", "unit")
+    for i, (row, rows) in enumerate(((0, 64), (64, 64), (128, 22))):
+        for col, cols in ((0, 64), (64, 36)):
+            p.box(95 + col * scale, 40 + row * scale, cols * scale, rows * scale, kinds[i])
+    p.text(84, 85, "64", kind="small", anchor="end")
+    p.text(84, 168, "64", kind="small", anchor="end")
+    p.text(84, 226, "22", kind="small", anchor="end")
+    p.text(95 + 41, 260, "64", kind="small")
+    p.text(95 + 106, 260, "36", kind="small")
+    p.line((240, 140), (300, 140), kind="wire", arrow=True)
+    p.text(322, 24, "five arrays of 64 × 64", kind="strong", anchor="start")
+    places = (
+        (322, 40, ((0, 0, 64, 64, "weight"),)),
+        (430, 40, ((0, 0, 64, 64, "input"),)),
+        (322, 150, ((0, 0, 36, 64, "weight"),)),
+        (430, 150, ((0, 0, 36, 64, "input"),)),
+        (538, 40, ((0, 0, 64, 22, "unit"), (0, 22, 36, 22, "unit"))),
+    )
+    for x, y, inside in places:
+        p.box(x, y, 64 * scale, 64 * scale, "free")
+        for col, row, cols, rows, kind in inside:
+            p.box(x + col * scale, y + row * scale, cols * scale, rows * scale, kind)
+    p.text(322, 270, "what is left empty is what utilisation counts", anchor="start")
+    return p.svg()
+
+
+def reloads() -> str:
+    """Resident, held and cycled weights over time: writes above, products below."""
+    p = Picture(660, 330, "Weights that stay, that are written once a round, and that are written again for every tile")
+
+    def lane(y: float, name: str, spans: list[tuple[float, float, str, str]], note: str) -> None:
+        p.text(20, y + 20, name, anchor="start", kind="strong")
+        p.text(20, y + 42, note, anchor="start", kind="small")
+        p.line((230, y + 66), (640, y + 66), kind="axis")
+        for start, length, kind, words in spans:
+            row = y + 2 if kind == "weight" else y + 34
+            p.box(230 + start * 4, row, length * 4 - 2, 26, kind)
+            p.text(230 + start * 4 + length * 2, row + 18, words, kind="small")
+
+    lane(14, "resident", [(0, 20, "weight", "write once"), (24, 76, "unit", "products, inference after inference")], "all weights fit the arrays")
+    rounds = [(0, 20, "weight", "write A"), (20, 22, "unit", "A, all tiles"), (22, 20, "weight", "write B"), (44, 22, "unit", "B, all tiles")]
+    lane(114, "held", [*rounds, (46, 20, "weight", "write C"), (68, 22, "unit", "C, all tiles")], "a part fits, used for all pixels")
+    tiles = [(0, 14, "weight", "A"), (14, 10, "unit", "A 1"), (14, 14, "weight", "B"), (28, 10, "unit", "B 1"), (28, 14, "weight", "A")]
+    tiles += [(42, 10, "unit", "A 2"), (42, 14, "weight", "B"), (56, 10, "unit", "B 2"), (56, 14, "weight", "A"), (70, 10, "unit", "A 3")]
+    lane(214, "cycled", tiles, "sums of a tile fill the buffer first")
+    p.text(640, 308, "time →", anchor="end", kind="small")
+    return p.svg()
+
+
+def proofs() -> str:
+    """Who compares what: artefacts in a row, checks below them."""
+    p = Picture(660, 330, "Artefacts from the model to the program, and the checks that join them")
+    names = ("model.onnx", "kernels", "placement", "schedule", "program.bin")
+    for place, name in enumerate(names):
+        x = 12 + place * 130
+        p.box(x, 30, 112, 42, "box")
+        p.text(x + 56, 56, name, kind="strong")
+        if place:
+            p.line((x - 18, 51), (x - 1, 51), arrow=True)
+    checks = (
+        (1, 100, "shapes, maps, constants"),
+        (2, 100, "no overlap, all covered"),
+        (3, 100, "fits, addresses"),
+        (4, 100, "every access ordered"),
+    )
+    for place, y, words in checks:
+        x = 12 + place * 130
+        p.line((x + 56, 72), (x + 56, y), kind="thin")
+        p.text(x + 56, y + 16, words, kind="small")
+    p.box(404, 150, 244, 40, "unit")
+    p.text(526, 175, "simulator, integers")
+    p.line((588, 125), (588, 150), kind="wire", arrow=True)
+    p.box(142, 150, 200, 40, "input")
+    p.text(242, 175, "reference evaluator")
+    p.box(142, 215, 200, 40, "weight")
+    p.text(242, 240, "golden.onnx in ONNX Runtime")
+    p.box(142, 280, 200, 40, "box")
+    p.text(242, 305, "model.onnx in ONNX Runtime")
+    p.line((404, 170), (342, 170), kind="curve")
+    p.text(373, 162, "=", kind="strong")
+    p.line((430, 190), (430, 235), (342, 235), kind="curve")
+    p.text(386, 228, "=", kind="strong")
+    p.line((500, 190), (500, 300), (342, 300), kind="thin")
+    p.text(510, 250, "kernel by kernel:", anchor="start", kind="small")
+    p.text(510, 268, "equal, or one step off", anchor="start", kind="small")
+    return p.svg()
+
+
+PICTURES: Final[dict[str, Callable[[], str]]] = {
+    "array": array,
+    "blocks": blocks,
+    "converter": converter,
+    "proofs": proofs,
+    "reloads": reloads,
+    "slices": slices,
+}
