@@ -142,6 +142,17 @@ def test_infinity_that_is_no_mask_leaves_its_neighbours_in_float() -> None:
     assert "in float, values near infinity: 1 ReduceMax, 1 Where" in result.steps
 
 
+def test_a_tensor_that_was_inside_a_step_left_in_float_is_observed_too() -> None:
+    """Relu belongs to the layer before it, until the layer turns out to reach further than any grid."""
+    weights = RNG.standard_normal((4, 4)).astype(np.float32)
+    far = np.array([[1e31], *[[0.5]] * 3], np.float32) * np.ones(4, np.float32)
+    body = "a = MatMul(x, far) r = Relu(a) s = MatMul(x, w) t = Relu(s) b = Min(r, t) y = MatMul(b, w)"
+    model = as_model(parsed("float[2,4] x) => (float[2,4] y", body, {"far": far, "w": weights}))
+    result = quantize(model, {"x": RNG.standard_normal((8, 2, 4)).astype(np.float32)})
+    assert any("values near infinity" in step for step in result.steps)
+    assert result.sqnr_db > 25
+
+
 def test_plus_infinity_and_nan_are_refused() -> None:
     for body in ("y = Exp(x)", "a = Relu(x) y = Sub(a, a)"):
         model = as_model(parsed("float[2] x) => (float[2] y", body))

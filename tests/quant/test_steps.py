@@ -122,3 +122,22 @@ def test_a_node_told_to_stay_in_float() -> None:
     plan = planned(X, "a = Conv(x, w) y = Exp(a)", {"w": W}, {"Conv_a": "for a test"})
     assert [(left.node, left.op_type, left.why) for left in plan.left] == [("Conv_a", "Conv", "for a test")]
     assert plan.owner == {"a": "a", "y": "y"}
+
+
+def test_results_of_repetitions_that_are_joined_get_one_grid() -> None:
+    """Between floats a Concat stays float; the ends of two Scans meet on a grid, as the chip repeats both."""
+    scan = "Scan<num_scan_inputs = 1, body = g (float[2] s, float[2] i) => (float[2] o) {o = Add(s, i)}>"
+    joined = f"a = {scan}(h, x) b = {scan}(h, x) y = Concat<axis = 0>(a, b)"
+    signature = "float[2] h, float[3,2] x) => (float[4] y"
+    model = as_model(name_nodes(parsed(signature, joined)))
+    assert [step.op_type for step in plan_steps(model).steps] == ["Concat"]
+    alone = as_model(
+        name_nodes(
+            parsed(
+                "float[2] h, float[3,2] x) => (float[1,2] y",
+                f"a = {scan}(h, x) y = Unsqueeze(a, k)",
+                {"k": np.array([0])},
+            )
+        )
+    )
+    assert plan_steps(alone).steps == ()

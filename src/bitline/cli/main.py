@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import errno
 import importlib
+import os
+import signal
 import sys
+from types import FrameType
 
 import click
 
@@ -32,6 +35,10 @@ SURROUNDINGS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO,
 """What is wrong with the machine and not with us."""
 ROOM = "make room, or set TMPDIR and NUMBA_CACHE_DIR to folders that have it; `bitline doctor` looks at them"
 MEMORY = "give smaller inputs with --shape, or use a machine with more memory; `bitline doctor` shows what there is"
+
+
+_interrupts: list[int] = []
+"""Interrupts that came, so that an error which follows one is not taken for a bug."""
 
 
 class _Lazy(click.Group):
@@ -62,16 +69,15 @@ def cli() -> None:
 def main() -> None:
     """Entry point. Exit codes: 0 ok, 1 check failed, 2 usage, 3 unsupported, 4 does not fit, 5 malformed, 70 bug, 130
     interrupted."""
-    arguments = preprocess_words(sys.argv[1:])
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
+    arguments = sys.argv[1:]
     try:
+        arguments = preprocess_words(arguments)
         status = cli.main(args=arguments, standalone_mode=False)
         sys.exit(status if isinstance(status, int) else 0)
-    except click.exceptions.Abort:
-        click.echo("interrupted; nothing half-made was left behind", err=True)
-        sys.exit(INTERRUPTED)
-    except KeyboardInterrupt:
-        click.echo("interrupted; nothing half-made was left behind", err=True)
-        sys.exit(INTERRUPTED)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        sys.exit(_interrupted())
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(error.exit_code)
@@ -92,7 +98,22 @@ def main() -> None:
         report_refusal(refusal, json="--json" in arguments)
         sys.exit(refusal.exit_code)
     except Exception as error:  # noqa: BLE001  # the last resort: a bug of ours must not look like the user's fault
+        if _interrupts:  # a library that was being imported made another error of it
+            sys.exit(_interrupted())
         sys.exit(report_bug(error, arguments))
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    _interrupts.append(number)
+    signal.default_int_handler(number, frame)
+
+
+def _interrupted() -> int:
+    click.echo("interrupted; nothing half-made was left behind", err=True)
+    if _interrupts:  # a library interrupted in the middle of its own start may crash when it is taken down
+        sys.stdout.flush()
+        os._exit(INTERRUPTED)
+    return INTERRUPTED
 
 
 def report_refusal_of_click(error: click.ClickException, arguments: list[str]) -> None:

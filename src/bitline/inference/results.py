@@ -8,24 +8,14 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from bitline.core.diagnostics import Diagnostic
+from bitline.core.escape import cell
 from bitline.inference.answers import Box, Classes
 from bitline.inference.files import FileResult
-from bitline.report.names import printable
 
 Results = Sequence[FileResult[Any]]
 
-_FORMULA: Final = ("=", "+", "-", "@")
-"""A spreadsheet takes a cell that begins with one of these for a formula and runs it (OWASP, "CSV injection")."""
-
 BOX_HEADER: Final = ("file", "sample", "x0", "y0", "x1", "y1", "label", "score")
 _TIMES: Final = ("preprocess_seconds", "inference_seconds", "postprocess_seconds")
-
-
-def cell(text: str) -> str:
-    """Text that no spreadsheet runs: an apostrophe in front of what would be a formula, and no character that begins a
-    new cell or line for anybody."""
-    text = printable(text)
-    return f"'{text}" if text.lstrip().startswith(_FORMULA) else text
 
 
 def results_csv(results: Results) -> str:

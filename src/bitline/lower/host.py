@@ -10,6 +10,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from bitline.core.diagnostics import Diagnostic, Refusal, refuse
+from bitline.engines.protobuf import serialised
 from bitline.graph.macs import node_macs
 from bitline.graph.model import reads
 from bitline.ir.kernels import Dtype, Host, Port, Tensor
@@ -216,7 +217,7 @@ def add_host(state: Lowering, name: str, y: Tensor, why: str, clamp: onnx.NodePr
     model = part.model([output])
     nodes = tuple(dict.fromkeys(name_of(node) for node in part.nodes if node.op_type not in QDQ)) or (name,)
     kernel = state.free(nodes[-1])
-    state.constants[f"{kernel}.host"] = np.frombuffer(model.SerializeToString(deterministic=True), np.uint8).copy()
+    state.constants[f"{kernel}.host"] = np.frombuffer(serialised(model, place=kernel), np.uint8).copy()
     state.kernels.append(
         Host(
             name=kernel,

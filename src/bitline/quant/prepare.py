@@ -93,12 +93,17 @@ def prepare(model: Model, feeds: Mapping[str, Array], options: QuantOptions) -> 
             found = _found(model, plan, options)
     wiring = Wiring(model.proto.graph)
     crests = {step.inputs[0]: softmax_axis(wiring, step) for step in plan.steps if step.kind is Kind.SOFTMAX}
-    narrowed = narrow_reads(plan, Widths(tensors=found.any()))
-    wanted = set(plan.owner.values()) | {name for _, name in narrowed}
-    observed = sorted(wanted - set(wiring.constants))
-    seen = observe(model, observed, feeds, histogram=options.method != "minmax", crests=crests)
-    leave = unfit(wiring, plan, seen, find_masks(wiring, plan, seen))
-    if leave:
+    seen: dict[str, Observation] = {}
+    leave: dict[str, str] = {}
+    while True:  # a plan that leaves nodes in float can need tensors that were inside a step before
+        narrowed = narrow_reads(plan, Widths(tensors=found.any()))
+        wanted = set(plan.owner.values()) | {name for _, name in narrowed}
+        if unseen := sorted(wanted - set(wiring.constants) - set(seen)):
+            seen |= observe(model, unseen, feeds, histogram=options.method != "minmax", crests=crests)
+        more = unfit(wiring, plan, seen, find_masks(wiring, plan, seen))
+        if more.keys() <= leave.keys():
+            break
+        leave = more | leave
         plan = plan_steps(model, leave)
         found = _found(model, plan, options) if found.any() else found
     masks = find_masks(wiring, plan, seen)

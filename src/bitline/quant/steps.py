@@ -17,7 +17,7 @@ from typing import Final
 import onnx
 
 from bitline.graph.lengths import Length, length_at
-from bitline.graph.model import Model, Wiring, attribute
+from bitline.graph.model import Model, Wiring, attribute, subgraphs
 from bitline.quant.kinds import FLOAT, Kind, classify, values_of
 
 FUSED: Final = ("Relu", "Clip")
@@ -171,14 +171,23 @@ def _weight_axis(node: onnx.NodeProto, wiring: Wiring) -> int | None:
             return len(wiring.constants[node.input[1]].dims) - 1
 
 
+def _computes_inside(node: onnx.NodeProto) -> bool:
+    """Whether a subgraph is quantised: a Scan, whose states and steps are integers."""
+    return any(inner.op_type == "QuantizeLinear" for graph in subgraphs(node) for inner in graph.node)
+
+
 def _idle_moves(steps: Sequence[Step], wiring: Wiring) -> set[str]:
     """Moving steps that connect nothing but float nodes (and the graph's own inputs and outputs).
 
-    Rounding what a float LSTM hands to itself, or to an output, would cost accuracy and gain nothing.
+    Rounding what a float LSTM hands to itself, or to an output, would cost accuracy and gain nothing. Where results of
+    several repetitions are joined, the chip needs one grid for them.
     """
+    repeated = {node.name for node in wiring.graph.node if node.op_type == "Scan"}
+    joining = {step.node for step in steps if step.kind is Kind.JOIN}
     moving = {step.node: step for step in steps if step.kind in (Kind.MOVE, Kind.JOIN)}
     computing = {name for step in steps for name in (step.node, step.activation, *step.inner)}
     computing -= set(moving)
+    computing |= {node.name for node in wiring.graph.node if _computes_inside(node)}
     neighbours: dict[str, set[str]] = defaultdict(set)
     outside: dict[str, set[str]] = defaultdict(set)
     for name, step in moving.items():
@@ -202,7 +211,8 @@ def _idle_moves(steps: Sequence[Step], wiring: Wiring) -> set[str]:
             waiting += fresh
         seen |= group
         touched = {other for name in group for other in outside[name]}
-        if touched and not touched & computing:
+        joins = group & joining and touched & repeated
+        if touched and not touched & computing and not joins:
             idle |= group
     return idle
 
