@@ -139,17 +139,17 @@ def chip_page(name: str) -> str:
     stated = limits(chip)
     if stated:
         parts += ["## Stated here, not carried out by programs\n", "\n".join(f"* {prose(limit)}" for limit in stated) + "\n"]
-    notes: dict[str, int] = {}
+    estimated = count = 0
     for section in ("", *SECTIONS):
         rows: list[tuple[str, str, str]] = []
         for key in KEYS:
             found = entry(chip, key) if key.rpartition(".")[0] == section else None
             if found is not None:
-                note = notes.setdefault(found.source, len(notes) + 1)
-                rows.append((f"`{key}`", f"{shown(found.value)} {unit(key)}".strip(), f"[{note}](#sources)"))
+                rows.append((f"`{key}`", f"{shown(found.value)} {unit(key)}".strip(), prose(found.source)))
+                count, estimated = count + 1, estimated + found.source.startswith("estimated")
         parts += [f"## {TITLES[section]}\n", table(["key", "value", "source"], rows)]
-    listed = "\n".join(f"{number}. {prose(source)}" for source, number in notes.items())
-    return page(name, *parts, "## Sources\n", listed + "\n")
+    parts.insert(1, f"{estimated} of {count} values are estimated; what each key means: [Target files](target-files.md).\n")
+    return page(name, *parts)
 
 
 def _number(value: float, unit: str) -> str:

@@ -28,7 +28,7 @@ def instructions_page() -> str:
     rows = [
         (
             str(form.opcode),
-            f"[`{form.mnemonic}`](#{form.mnemonic.replace('_', '-')})",
+            f"[`{form.mnemonic}`](#{form.mnemonic})",
             ", ".join(f"`{name}` {kind}" for name, kind in form.fields),
         )
         for form in TABLE

@@ -10,7 +10,7 @@ from docs.generate.svg import Picture
 
 def array() -> str:
     """An array: inputs drive rows, products add up along columns, converters read the sums."""
-    p = Picture(660, 330, "An array: inputs drive rows, weights lie in cells, sums run down the columns into converters")
+    p = Picture(660, 310, "An array: inputs drive rows, weights lie in cells, sums run down the columns into converters")
     rows, cols, left, top, step = 4, 5, 190, 50, 54
     for row in range(rows):
         y = top + row * step
@@ -35,7 +35,7 @@ def array() -> str:
 
 def slices() -> str:
     """A weight of 8 bits in four cells of 2 bits, an input of 8 bits in eight steps, shifts and additions."""
-    p = Picture(660, 300, "A weight in four cells of two bits; an input bit by bit; conversions shifted and added")
+    p = Picture(660, 288, "A weight in four cells of two bits; an input bit by bit; conversions shifted and added")
     p.text(20, 30, "weight 90 + 128 = 218 = 11 01 10 10 in four cells of 2 bits", anchor="start", kind="strong")
     for place, (bits, shift) in enumerate((("11", 6), ("01", 4), ("10", 2), ("10", 0))):
         x = 150 + place * 120
@@ -82,7 +82,7 @@ def blocks() -> str:
     """A weight matrix of 150 x 100 cut into blocks that fit arrays of 64 x 64."""
     p = Picture(660, 300, "A weight matrix cut at the borders of arrays; blocks packed into arrays")
     scale = 1.3
-    p.text(95, 24, "matrix, 150 rows × 100 columns", kind="strong", anchor="start")
+    p.text(95, 24, "matrix of 150 × 100", kind="strong", anchor="start")
     kinds = ("weight", "input", "unit")
     for i, (row, rows) in enumerate(((0, 64), (64, 64), (128, 22))):
         for col, cols in ((0, 64), (64, 36)):
@@ -143,8 +143,8 @@ def proofs() -> str:
         if place:
             p.line((x - 18, 51), (x - 1, 51), arrow=True)
     checks = (
-        (1, 100, "shapes, maps, constants"),
-        (2, 100, "no overlap, all covered"),
+        (1, 100, "shapes, maps"),
+        (2, 100, "no overlap, all there"),
         (3, 100, "fits, addresses"),
         (4, 100, "every access ordered"),
     )
@@ -165,9 +165,9 @@ def proofs() -> str:
     p.text(373, 162, "=", kind="strong")
     p.line((430, 190), (430, 235), (342, 235), kind="curve")
     p.text(386, 228, "=", kind="strong")
-    p.line((500, 190), (500, 300), (342, 300), kind="thin")
-    p.text(510, 250, "kernel by kernel:", anchor="start", kind="small")
-    p.text(510, 268, "equal, or one step off", anchor="start", kind="small")
+    p.line((142, 300), (118, 300), (118, 170), (142, 170), kind="thin")
+    p.text(110, 232, "kernel by kernel:", anchor="end", kind="small")
+    p.text(110, 250, "at most one step", anchor="end", kind="small")
     return p.svg()
 
 

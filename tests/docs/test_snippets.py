@@ -81,6 +81,7 @@ def test_a_command_goes_on_behind_a_backslash() -> None:
     [
         ("a  b", "a b\n", True),
         ("a ... c", "a b c", True),
+        ("a ... c", "a c", True),
         ("a ... c", "a b d", False),
         ("a\n...\nd", "a\nb\nc\nd", True),
         ("a\n...\nd", "a\nb\nc", False),
