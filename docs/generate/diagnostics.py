@@ -9,8 +9,7 @@ from pathlib import Path
 
 import bitline
 from bitline.core.diagnostics import CODES, EXIT_BY_FAMILY
-
-from docs.generate.markdown import page, plain, table
+from docs.generate.markdown import page, prose, table
 
 SOURCES = Path(bitline.__file__).parent
 FAMILIES = {
@@ -65,7 +64,7 @@ def _made(call: ast.Call, makers: Mapping[str, tuple[str, int, str]]) -> tuple[s
 
 
 def _told(call: ast.Call) -> tuple[str, str, str] | None:
-    """(code, message, way out) of a call that makes a diagnostic; None for other calls and for messages in variables."""
+    """(code, message, way out) of a call that makes a diagnostic; None for others and for messages in variables."""
     names = {keyword.arg: keyword.value for keyword in call.keywords}
     code = names.get("code") or (call.args[0] if call.args else None)
     message = names.get("message") or _message_place(call)
@@ -105,14 +104,14 @@ def diagnostics_page() -> str:
         parts.append(f"## {title}: BL{family}xx, exit status {EXIT_BY_FAMILY[family]}\n")
         for code in (code for code in CODES if code[2:4] == family):
             parts.append(f"({code.lower()})=\n### {code}: {CODES[code]}\n")
-            rows = [(plain(message), plain(help)) for message, help in sorted(told.get(code, {}).items())]
+            rows = [(prose(message), prose(help)) for message, help in sorted(told.get(code, {}).items())]
             parts.append(table(["message", "way out"], rows) if rows else "No command prints this code today.\n")
     return page(
         "Diagnostics",
-        "What is wrong is said with a code, a place in *your* file, a message and a way out; all findings of a stage at\n"
-        "once, equal ones counted. Nothing half-made is left behind, and no traceback is shown.\n",
+        "What is wrong is said with a code, a place in *your* file, a message and a way out; all findings of a "
+        "stage at once, equal ones counted. Nothing half-made is left behind, and no traceback is shown.\n",
         "```text\nerror[BL0401]: message\n  --> model.onnx:/layer4/conv2/Conv\n  help: way out\n```\n",
-        "The first finding decides the exit status. With `--json` the same is one object with `errors`. Below, `...` stands\n"
-        "for what depends on the case.\n",
+        "The first finding decides the exit status. With `--json` the same is one object with `errors`. Below, "
+        "`...` stands for what depends on the case.\n",
         *parts,
     )

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from bitline import examples
 from bitline.cli.main import COMMANDS
 from bitline.core.diagnostics import CODES
@@ -22,7 +23,6 @@ from bitline.report.glossary import BLOCKS, ERROR, EVERY, GLOSSARY
 from bitline.report.html.columns import COLUMNS
 from bitline.target.load import catalog_names, load_target
 from bitline.target.schema import CHECKS, KEYS, entry
-
 from docs.generate.chips import chip_page
 from docs.generate.diagnostics import messages
 from docs.generate.markdown import plain, prose, table
@@ -181,7 +181,9 @@ def test_no_link_and_no_path_leads_nowhere(tmp_path: Path) -> None:
             target = (page.parent / file).resolve() if file else page
             if not target.exists() or (anchor and anchor not in anchors.get(target, set())):
                 wrong.append(f"{page.name}: {link}")
-        wrong += [f"{page.name}: {p}" for p in re.findall(r"`((?:src|examples)/[\w/.]+)`", found) if not (ROOT / p).exists()]
+        wrong += [
+            f"{page.name}: {p}" for p in re.findall(r"`((?:src|examples)/[\w/.]+)`", found) if not (ROOT / p).exists()
+        ]
     assert not wrong
 
 
@@ -204,4 +206,6 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     home = (tmp_path / "index.html").read_text()
     assert "Tutorial" in home
     scripts = re.findall(r'(?:src|href)="(https?://[^"]+)"', home)
-    assert all(link.startswith(("https://www.sphinx-doc.org", "https://github.com/pradyunsg")) for link in scripts), scripts
+    assert all(link.startswith(("https://www.sphinx-doc.org", "https://github.com/pradyunsg")) for link in scripts), (
+        scripts
+    )
