@@ -1,7 +1,9 @@
 """Sphinx: MyST Markdown, reference pages made from the code of this checkout. Nothing is fetched."""
 
+import re
 import sys
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "src")]
@@ -29,6 +31,20 @@ autodoc_preserve_defaults = True
 autodoc_type_aliases = {"Feeds": "Feeds", "Array": "Array", "Json": "Json"}
 default_role = "code"
 smartquotes = False  # two dashes are an option here
+
+
+def _short_aliases(
+    app: object, what: str, name: str, obj: object, options: object, signature: str | None, returned: str | None
+) -> tuple[str | None, str | None]:
+    """Sphinx prints a type alias inside a union as `TypeAliasForwardRef('Feeds')`: only its name is wanted."""
+    named = re.compile(r"TypeAliasForwardRef\('(\w+)'\)")
+    return named.sub(r"\1", signature or "") or None, named.sub(r"\1", returned or "") or None
+
+
+def setup(app: Any) -> None:
+    """Called by Sphinx."""
+    app.connect("autodoc-process-signature", _short_aliases)
+
 
 html_theme = "furo"
 html_title = f"bitline {__version__}"
