@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 # one thread per process: the tests run in two, and results must not depend on it anyway
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test check bench soak clean
+.PHONY: demo test check bench soak docs clean
 
 demo: $(READY)
 	$(BIN)/bitline demo
@@ -28,8 +28,13 @@ bench: $(READY)
 soak: $(READY)
 	BITLINE_HYPOTHESIS=soak $(BIN)/python -m pytest -q -n 2
 
+# pages, and no link or name in them that leads nowhere; nothing is fetched
+docs: $(READY)
+	$(BIN)/sphinx-build -q -b html -W --keep-going docs docs/_build/html
+	@echo docs/_build/html/index.html
+
 clean:
-	rm -rf $(VENV) .pytest_cache .hypothesis .ruff_cache .import_linter_cache build dist bitline-out
+	rm -rf $(VENV) .pytest_cache .hypothesis .ruff_cache .import_linter_cache build dist bitline-out docs/_build docs/generated
 
 # hashes pin every file; the build tool is in the lock as well, so nothing is fetched unpinned
 $(READY): requirements.lock pyproject.toml

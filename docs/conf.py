@@ -7,27 +7,28 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "src")]
 
 from bitline.core.version import __version__  # noqa: E402  # found by the line above
-
 from docs.generate.site import write  # noqa: E402
 
 write(HERE)
 
 project = "bitline"
 version = release = __version__
-copyright = "the authors of bitline, Apache-2.0"  # noqa: A001  # Sphinx's name
+copyright = "the authors of bitline, Apache-2.0"
 html_show_copyright = False
 
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
 exclude_patterns = ["_build", "decisions", "generated"]
-myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist", "dollarmath"]
+myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 4
 nitpicky = True
 nitpick_ignore_regex = [("py:.*", ".*")]  # types of numpy and of rooms below the API have no pages here
 
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
-autodoc_class_signature = "separated"
+autodoc_preserve_defaults = True
+autodoc_type_aliases = {"Feeds": "Feeds", "Array": "Array", "Json": "Json"}
 default_role = "code"
+smartquotes = False  # two dashes are an option here
 
 html_theme = "furo"
 html_title = f"bitline {__version__}"

@@ -8,7 +8,6 @@ from bitline.target.load import catalog_names, load_target
 from bitline.target.schema import CHECKS, KEYS, SECTIONS, Chip, entry, meaning
 from bitline.target.sheet import TITLES, shown, unit
 from bitline.target.template import meaning_of_section
-
 from docs.generate.markdown import page, prose, table
 
 Schema = dict[str, "Schema"] | list["Schema"] | str | int | float | bool | None
@@ -29,12 +28,14 @@ def keys_page() -> str:
         inside = [k for k in KEYS if k.rpartition(".")[0] == here]
         rows = [(f"`{k}`", unit(k), _range(k), prose(meaning(k)) + _optional(k)) for k in inside]
         parts.append(table(["key", "unit", "allowed", "meaning"], rows))
-    checks = [(", ".join(f"`{key}`" for key in keys), prose(" ".join((rule.__doc__ or "").split()))) for keys, rule in CHECKS]
+    checks = [
+        (", ".join(f"`{key}`" for key in keys), prose(" ".join((rule.__doc__ or "").split()))) for keys, rule in CHECKS
+    ]
     return page(
         "Target files",
-        "A chip is one YAML file. Every number has its unit in its key, and a source: a paper and table, a file, or\n"
-        "`estimated: why`. [Your own chip](../howto/own-chip.md) shows how to write one; `bitline targets show` prints any\n"
-        "as a data sheet. All mistakes of a file are reported at once, with their lines.\n",
+        "A chip is one YAML file. Every number has its unit in its key, and a source: a paper and table, a file, or "
+        "`estimated: why`. [Your own chip](../howto/own-chip.md) shows how to write one; `bitline targets show` "
+        "prints any as a data sheet. All mistakes of a file are reported at once, with their lines.\n",
         *parts,
         "## What must hold between keys\n",
         "A file that breaks one of these is refused (BL0103) with the sentence on the right.\n",
@@ -97,7 +98,11 @@ def _optional(key: str) -> str:
     if field.is_required():
         return ""
     default = field.get_default(call_default_factory=True)
-    return " Optional." if default is None else f" Optional: {shown(default.value)} where left out, {prose(default.source)}."
+    return (
+        " Optional."
+        if default is None
+        else f" Optional: {shown(default.value)} where left out, {prose(default.source)}."
+    )
 
 
 def catalog_page() -> str:
@@ -123,8 +128,8 @@ def catalog_page() -> str:
     head = ["chip", "cores", "arrays", "rows x columns", "weights", "bits of a cell", "bits of a converter"]
     return page(
         "Chips of the catalog",
-        "Peak and efficiency are what the numbers of the file add up to, of arrays that all fire without pause: bounds,\n"
-        "not promises. Each page gives every value with its source.\n",
+        "Peak and efficiency are what the numbers of the file add up to, of arrays that all fire without pause: "
+        "bounds, not promises. Each page gives every value with its source.\n",
         table([*head, "peak TOPS", "TOPS/W"], rows),
         "```{toctree}\n:hidden:\n\n" + "\n".join(f"chip-{name}" for name in catalog_names()) + "\n```\n",
     )
@@ -134,22 +139,29 @@ def chip_page(name: str) -> str:
     """The data sheet of one chip: figures with formulas, keys, limits, sources."""
     chip = load_target(name)
     parts = [prose(" ".join(chip.description.split())) + ".\n", "## At a glance\n"]
-    figures = [(prose(f.label), f"{_number(f.value, f.unit)} {f.unit}".strip(), f"= {prose(f.formula)}") for f in derived(chip)]
+    figures = [
+        (prose(f.label), f"{_number(f.value, f.unit)} {f.unit}".strip(), f"= {prose(f.formula)}") for f in derived(chip)
+    ]
     parts.append(table(["figure", "value", "formula"], figures))
     stated = limits(chip)
     if stated:
-        parts += ["## Stated here, not carried out by programs\n", "\n".join(f"* {prose(limit)}" for limit in stated) + "\n"]
-    notes: dict[str, int] = {}
+        parts += [
+            "## Stated here, not carried out by programs\n",
+            "\n".join(f"* {prose(limit)}" for limit in stated) + "\n",
+        ]
+    estimated = count = 0
     for section in ("", *SECTIONS):
         rows: list[tuple[str, str, str]] = []
         for key in KEYS:
             found = entry(chip, key) if key.rpartition(".")[0] == section else None
             if found is not None:
-                note = notes.setdefault(found.source, len(notes) + 1)
-                rows.append((f"`{key}`", f"{shown(found.value)} {unit(key)}".strip(), f"[{note}](#sources)"))
+                rows.append((f"`{key}`", f"{shown(found.value)} {unit(key)}".strip(), prose(found.source)))
+                count, estimated = count + 1, estimated + found.source.startswith("estimated")
         parts += [f"## {TITLES[section]}\n", table(["key", "value", "source"], rows)]
-    listed = "\n".join(f"{number}. {prose(source)}" for source, number in notes.items())
-    return page(name, *parts, "## Sources\n", listed + "\n")
+    parts.insert(
+        1, f"{estimated} of {count} values are estimated; what each key means: [Target files](target-files.md).\n"
+    )
+    return page(name, *parts)
 
 
 def _number(value: float, unit: str) -> str:

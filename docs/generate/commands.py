@@ -5,19 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import click
+
 from bitline.cli.main import COMMANDS, cli
 from bitline.core.diagnostics import EXIT_BY_FAMILY
-
 from docs.generate.markdown import code, page, prose, table
 
-EXITS = {0: "done", 1: "a check failed", 2: "usage or configuration", 3: "unsupported model", 4: "does not fit"}
-EXITS |= {5: "malformed or refused input", 70: "a bug of bitline", 130: "interrupted"}
+EXITS = {
+    0: "done",
+    1: "a check failed",
+    2: "usage or configuration",
+    3: "unsupported model",
+    4: "does not fit",
+    5: "malformed or refused input",
+    70: "a bug of bitline",
+    130: "interrupted",
+}
 
 
 def commands_page() -> str:
     """All commands, one section each."""
     families = {status: family for family, status in EXIT_BY_FAMILY.items()}
-    exits = [(str(status), said, f"BL{families[status]}xx" if status in families else "") for status, said in EXITS.items()]
+    exits = [
+        (str(status), said, f"BL{families[status]}xx" if status in families else "") for status, said in EXITS.items()
+    ]
     return page(
         "Commands",
         "Every command takes `--json`: one JSON object on stdout and nothing else there; progress and remarks go to\n"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ast
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 
 import bitline
 from bitline.core.diagnostics import CODES, EXIT_BY_FAMILY
-
-from docs.generate.markdown import page, plain, table
+from docs.generate.markdown import page, prose, table
 
 SOURCES = Path(bitline.__file__).parent
 FAMILIES = {
@@ -26,15 +26,45 @@ def messages() -> dict[str, dict[str, str]]:
     """By code: message -> way out, both with `...` for what depends on the case."""
     found: dict[str, dict[str, str]] = defaultdict(dict)
     for file in sorted(SOURCES.rglob("*.py")):
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and (told := _told(node)) is not None:
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        makers = _makers(tree)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and (told := _told(node) or _made(node, makers)) is not None:
                 code, message, help = told
                 found[code].setdefault(message, help)
     return found
 
 
+def _makers(tree: ast.Module) -> dict[str, tuple[str, int, str]]:
+    """Functions of a module that make a diagnostic of a message that they are handed, or hand it on to one that does:
+    (code, place of the message among their arguments, way out)."""
+    found: dict[str, tuple[str, int, str]] = {}
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    for function in (*functions, *functions):
+        parameters = [argument.arg for argument in function.args.args]
+        for call in (node for node in ast.walk(function) if isinstance(node, ast.Call)):
+            names = {keyword.arg: keyword.value for keyword in call.keywords}
+            code, message, help = names.get("code"), names.get("message"), names.get("help")
+            said = (str(code.value), _text(help) if help else "") if isinstance(code, ast.Constant) else None
+            if isinstance(call.func, ast.Name) and call.func.id in found:
+                inner, place, way_out = found[call.func.id]
+                said, message = (inner, way_out), call.args[place] if place < len(call.args) else None
+            if said and said[0] in CODES and isinstance(message, ast.Name) and message.id in parameters:
+                found.setdefault(function.name, (said[0], parameters.index(message.id), said[1]))
+    return found
+
+
+def _made(call: ast.Call, makers: Mapping[str, tuple[str, int, str]]) -> tuple[str, str, str] | None:
+    """A call of such a function."""
+    if not isinstance(call.func, ast.Name) or call.func.id not in makers:
+        return None
+    code, place, help = makers[call.func.id]
+    text = _text(call.args[place]) if place < len(call.args) else ""
+    return (code, text, help) if text.strip(". ") else None
+
+
 def _told(call: ast.Call) -> tuple[str, str, str] | None:
-    """(code, message, way out) of a call that makes a diagnostic; None for other calls and for messages in variables."""
+    """(code, message, way out) of a call that makes a diagnostic; None for others and for messages in variables."""
     names = {keyword.arg: keyword.value for keyword in call.keywords}
     code = names.get("code") or (call.args[0] if call.args else None)
     message = names.get("message") or _message_place(call)
@@ -74,14 +104,14 @@ def diagnostics_page() -> str:
         parts.append(f"## {title}: BL{family}xx, exit status {EXIT_BY_FAMILY[family]}\n")
         for code in (code for code in CODES if code[2:4] == family):
             parts.append(f"({code.lower()})=\n### {code}: {CODES[code]}\n")
-            rows = [(plain(message), plain(help)) for message, help in sorted(told.get(code, {}).items())]
-            parts.append(table(["message", "way out"], rows) if rows else "")
+            rows = [(prose(message), prose(help)) for message, help in sorted(told.get(code, {}).items())]
+            parts.append(table(["message", "way out"], rows) if rows else "No command prints this code today.\n")
     return page(
         "Diagnostics",
-        "What is wrong is said with a code, a place in *your* file, a message and a way out; all findings of a stage at\n"
-        "once, equal ones counted. Nothing half-made is left behind, and no traceback is shown.\n",
+        "What is wrong is said with a code, a place in *your* file, a message and a way out; all findings of a "
+        "stage at once, equal ones counted. Nothing half-made is left behind, and no traceback is shown.\n",
         "```text\nerror[BL0401]: message\n  --> model.onnx:/layer4/conv2/Conv\n  help: way out\n```\n",
-        "The first finding decides the exit status. With `--json` the same is one object with `errors`. Below, `...` stands\n"
-        "for what depends on the case.\n",
+        "The first finding decides the exit status. With `--json` the same is one object with `errors`. Below, "
+        "`...` stands for what depends on the case.\n",
         *parts,
     )

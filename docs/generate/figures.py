@@ -5,7 +5,6 @@ from __future__ import annotations
 from bitline.package import FILES, MANIFEST, Manifest
 from bitline.report.glossary import BLOCKS, ERROR, EVERY, FIGURES, GLOSSARY, TABLE, Term
 from bitline.report.html.columns import COLUMNS
-
 from docs.generate.markdown import first_paragraph, page, prose, table
 
 SHARED = (*FIGURES, *TABLE)
@@ -28,8 +27,8 @@ def keys_page() -> str:
         "Where a command refuses, the object has `schema` `bitline.error/1` and:\n",
         _terms(ERROR),
         "## Figures of a compiled network\n",
-        "Printed by `compile`, `report`, `schedule` and `demo`. Times and energies are those of the chip, from the costs of\n"
-        "its [target file](target-files.md) for every instruction that is [executed](instructions.md).\n",
+        "Printed by `compile`, `report`, `schedule` and `demo`. Times and energies are those of the chip, from the "
+        "costs of its [target file](target-files.md) for every instruction that is [executed](instructions.md).\n",
         _terms(SHARED),
         "## Blocks\n",
         "Of each of the `blocks`; the same columns begin `placement.csv`.\n",
@@ -53,10 +52,11 @@ def package_page() -> str:
     manifest = first_paragraph(Manifest)
     return page(
         "Files of a package",
-        "A package is a folder that appears when it is whole. `bitline verify` compares every file with its hash, then\n"
-        "every artefact with the others. The same inputs, options and version give the same bytes; there is no clock\n"
-        "value in any file.\n",
+        "A package is a folder that appears when it is whole. `bitline verify` compares every file with its hash, "
+        "then every artefact with the others. The same inputs, options and version give the same bytes; there is no "
+        "clock value in any file.\n",
         table(["file", "holds"], [(f"`{name}`", prose(text)) for name, text in ((MANIFEST, manifest), *FILES.items())]),
-        "JSON files are canonical: keys sorted, no spaces, shortest numbers. In `arrays.bin` a weight is one byte: w + 128\n"
-        "where cells are unsigned, two's complement elsewhere; it is cut into cells of `array.cell_bits` from the low end.\n",
+        "JSON files are canonical: keys sorted, no spaces, shortest numbers. In `arrays.bin` a weight is one byte: "
+        "w + 128 where cells are unsigned, two's complement elsewhere; it is cut into cells of `array.cell_bits` "
+        "from the low end.\n",
     )

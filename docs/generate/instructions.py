@@ -8,7 +8,6 @@ from bitline.ir import program
 from bitline.ir.kernels import ArrayMath
 from bitline.isa.table import MAGIC, TABLE
 from bitline.target import costs
-
 from docs.generate.markdown import code, page, prose, table
 
 COSTS = {
@@ -28,7 +27,7 @@ def instructions_page() -> str:
     rows = [
         (
             str(form.opcode),
-            f"[`{form.mnemonic}`](#{form.mnemonic.replace('_', '-')})",
+            f"[`{form.mnemonic}`](#{form.mnemonic})",
             ", ".join(f"`{name}` {kind}" for name, kind in form.fields),
         )
         for form in TABLE
@@ -36,20 +35,24 @@ def instructions_page() -> str:
     parts: list[str] = []
     for form in TABLE:
         parts.append(f"## {form.mnemonic}\n")
-        parts += [prose(" ".join(text.split())) + "\n" for text in inspect.cleandoc(form.noun.__doc__ or "").split("\n\n")]
+        parts += [
+            prose(" ".join(text.split())) + "\n" for text in inspect.cleandoc(form.noun.__doc__ or "").split("\n\n")
+        ]
         if form.mnemonic in COSTS:
             formula = inspect.getdoc(vars(costs)[COSTS[form.mnemonic]]) or ""
             parts.append(f"*Cost.* {prose(' '.join(formula.split()))}\n")
     _, execution, addresses = (" ".join(p.split()) for p in inspect.cleandoc(program.__doc__ or "").split("\n\n"))
     return page(
         "Instruction set",
-        f"`program.bin` begins with the bytes `{MAGIC[:-1].decode()}` and the version of the format, {MAGIC[-1]}. It holds\n"
-        "one queue for each unit: " + ", ".join(f"`{unit}`" for unit in program.UNITS) + ". `program.asm` is the same as text.\n",
+        f"`program.bin` begins with the bytes `{MAGIC[:-1].decode()}` and the version of the format, {MAGIC[-1]}. It "
+        "holds one queue for each unit:"
+        + ", ".join(f"`{unit}`" for unit in program.UNITS)
+        + ". `program.asm` is the same as text.\n",
         _marked(execution) + "\n",
         _marked(addresses) + "\n",
         table(["opcode", "mnemonic", "fields in the order in which they are stored"], rows),
-        "`int` is a whole number, `address` an address with its strides, `operand` a memory, an address and runs of bytes,\n"
-        "`optional` an operand that may be absent.\n",
+        "`int` is a whole number, `address` an address with its strides, `operand` a memory, an address and runs of "
+        "bytes, `optional` an operand that may be absent.\n",
         *parts,
         "## What an array computes\n",
         code(inspect.getdoc(ArrayMath) or ""),
@@ -59,5 +62,3 @@ def instructions_page() -> str:
 def _marked(text: str) -> str:
     """Prose that keeps its `**bold**` words."""
     return "**".join(part if place % 2 else prose(part) for place, part in enumerate(text.split("**")))
-
-

@@ -11,7 +11,6 @@ from bitline.lower.kernels import BUILDERS, INTEGER_OPERATORS
 from bitline.lower.layout import VIEWS
 from bitline.lower.repeat import lower_scan
 from bitline.quant.kinds import OPERATORS, UNARY_OPERATORS
-
 from docs.generate.markdown import code, first_paragraph, page, prose, table
 
 UNITS = {
@@ -89,25 +88,25 @@ def operators_page() -> str:
         sections += [prose(" ".join(part.split())) + "\n" for part in left.split("\n\n") if part and "-->" not in part]
     return page(
         "Operators",
-        "An operator of the model runs in one of five places. **Arrays**: its weights lie in arrays and multiply there.\n"
-        "**Vector unit**: the unit of every core for everything else. **Copied**: DMA moves its result into place.\n"
-        "**Addresses**: nothing runs, readers look elsewhere. **Host**: the processor beside the chip, which runs every\n"
-        "operator and every form that is not in this table in ONNX Runtime, inside the same schedule; see\n"
-        "[operators that the chip lacks](../howto/own-operator.md).\n",
+        "An operator of the model runs in one of five places. **Arrays**: its weights lie in arrays and multiply "
+        "there. **Vector unit**: the unit of every core for everything else. **Copied**: DMA moves its result into "
+        "place. **Addresses**: nothing runs, readers look elsewhere. **Host**: the processor beside the chip, which "
+        "runs every operator and every form that is not in this table in ONNX Runtime, inside the same schedule; "
+        "see [operators that the chip lacks](../howto/own-operator.md).\n",
         "`bitline check MODEL --target T` says for your model what runs where, and why something goes to the host.\n",
         table(["operators", "runs on", "kernel", "takes"], native),
         "## Integers and truth values\n",
-        f"{integers} of integers and truth values, as masks and positions have them, run on vector units as they are, with\n"
-        "32 bits. Shape arithmetic that depends on no data is computed before.\n",
+        f"{integers} of integers and truth values, as masks and positions have them, run on vector units as they "
+        "are, with 32 bits. Shape arithmetic that depends on no data is computed before.\n",
         "## On the host\n",
-        f"Quantisation knows these, so they cost no precision of their own, but no unit does them: {others}. All others run\n"
-        "on the host in float.\n",
+        f"Quantisation knows these, so they cost no precision of their own, but no unit does them: {others}. All "
+        "others run on the host in float.\n",
         "## What the kernels compute\n",
         "Element by element:\n",
         code((Elementwise.__doc__ or "").partition("\n\n")[0].replace("\n    ", "\n") + "\n" + _listing()),
         "## What becomes of other operators\n",
-        "Before quantisation, passes bring the model into fewer and plainer operators, without changing what it computes.\n"
-        "So BatchNormalization, LSTM, GRU, and GELU or LayerNorm in pieces need no rows above. In this\n"
+        "Before quantisation, passes bring the model into fewer and plainer operators, without changing what it "
+        "computes. So BatchNormalization, LSTM, GRU, and GELU or LayerNorm in pieces need no rows above. In this "
         "order:\n",
         *sections,
     )

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Final
 
 from bitline.target.load import catalog_names
-
 from docs.generate.chips import catalog_page, chip_page
 from docs.generate.chips import keys_page as target_keys_page
 from docs.generate.commands import commands_page

@@ -42,4 +42,5 @@ class Picture:
         """The picture, to stand inside a page."""
         head = f'<svg xmlns="http://www.w3.org/2000/svg" class="picture" viewBox="0 0 {self.width} {self.height}"'
         inside = "\n".join(self.shapes)
-        return f'<div class="picture-scroll">{head} role="img" aria-label="{escape(self.label)}">\n{inside}\n</svg></div>\n'
+        head = f'{head} role="img" aria-label="{escape(self.label)}">'
+        return f'<div class="picture-scroll">{head}\n{inside}\n</svg></div>\n'

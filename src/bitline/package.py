@@ -16,7 +16,7 @@ MANIFEST: Final = "manifest.json"
 FORMAT: Final = 2
 FILES: Final[dict[str, str]] = {
     "array_math.json": "what arrays compute, by matrix: row groups, slices, encoding, converter",
-    "arrays.bin": "cells of every block, row by row, in the order in which they are written: what a chip is loaded with",
+    "arrays.bin": "cells of every block, row by row, in the order in which they are written; what a chip loads",
     "constants.bin": "biases, multipliers and tables of the vector unit, as the program addresses them",
     "golden.npz": "seeded stored inputs (`input:NAME`) and what `golden.onnx` makes of them (`output:NAME`)",
     "golden.onnx": "the arithmetic of the chip as a plain ONNX model of integer operators, for any runtime",

@@ -93,7 +93,11 @@ def agrees(shown: str, printed: str) -> bool:
     pattern = ""
     for place, line in enumerate(wanted):
         end = "" if place == len(wanted) - 1 else r"\n"
-        pattern += r"(?:.*\n)*(?:.*)??" if line == "..." else r"[^\n]*?".join(map(re.escape, line.split("..."))) + end
+        pattern += (
+            r"(?:.*\n)*(?:.*)??"
+            if line == "..."
+            else r"[^\n]*?".join(re.escape(part.strip()) for part in line.split("...")) + end
+        )
     return re.fullmatch(pattern, got) is not None
 
 

@@ -66,7 +66,8 @@ def test_the_readme_can_be_followed(
 
 
 def test_blocks_are_found_with_their_language_line_and_output() -> None:
-    text = "# t\n\n```python\nprint(1)\n```\n\n```text\n1\n```\n\n```console no-run\n$ rm -r /\n```\n\n```console\n$ true\n```\n"
+    python = "# t\n\n```python\nprint(1)\n```\n\n```text\n1\n```\n\n"
+    text = f"{python}```console no-run\n$ reboot\n```\n\n```console\n$ true\n```\n"
     first, second = blocks(text)
     assert (first.language, first.body, first.line, first.expected) == ("python", "print(1)", 3, "1")
     assert (second.language, second.body, second.line, second.expected) == ("console", "$ true", 15, None)
@@ -81,6 +82,7 @@ def test_a_command_goes_on_behind_a_backslash() -> None:
     [
         ("a  b", "a b\n", True),
         ("a ... c", "a b c", True),
+        ("a ... c", "a c", True),
         ("a ... c", "a b d", False),
         ("a\n...\nd", "a\nb\nc\nd", True),
         ("a\n...\nd", "a\nb\nc", False),

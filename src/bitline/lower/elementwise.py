@@ -137,7 +137,7 @@ def add_curve(state: Lowering, node: onnx.NodeProto, target: Target, value: Valu
 
 
 def lower_unary(state: Lowering, node: onnx.NodeProto, target: Target) -> None:
-    """Any operator of one tensor of 8 or 16 bits, element by element -> `Elementwise`, a table or a curve.
+    """Any operator of one tensor of 8 or 16 bits, element by element, as a table or a curve -> `Elementwise`.
 
     Every value that its input can have goes through the operator in ONNX Runtime at compile time.
     """

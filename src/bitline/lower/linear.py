@@ -224,7 +224,7 @@ def _store_image(
 
 
 def lower_conv_transpose(state: Lowering, node: onnx.NodeProto, target: Target) -> None:
-    """One or two spatial axes with explicit padding, any stride, dilation and groups -> `MatMul`, one for each phase.
+    """One or two spatial axes, explicit padding, any stride, dilation and groups; phase by phase -> `MatMul`.
 
     Outputs that are a stride apart see the same taps, so they are a convolution of their own:
 
