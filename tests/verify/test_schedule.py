@@ -141,6 +141,10 @@ SPOILT: dict[str, tuple[Spoil, str]] = {
     "tiles of no rows": (kernel(3, tile_rows=0), "/conv3/Conv: tiles of 0 x 14 pixels"),
     "tiles of no columns": (kernel(3, tile_cols=-1), "tiles of 1 x -1 pixels"),
     "no slots": (kernel(3, psum_slots=0), "buffers of 2, 0, 2 slots"),
+    "results in another buffer": (
+        kernel(3, result_space="psum"),
+        "/conv3/Conv: results of a MatMul in the psum buffer",
+    ),
     "tensor without a place": (lambda s: replace(s, tensors=s.tensors[1:]), "input_q: has no place in any memory"),
     "tensor in two places": (lambda s: replace(s, tensors=(*s.tensors, s.tensors[0])), "input_q: has two places"),
     "unknown tensor": (

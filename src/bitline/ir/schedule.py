@@ -7,6 +7,8 @@ from typing import Literal
 
 from bitline.ir.residency import Block, TensorResidency
 
+ResultSpace = Literal["output", "psum"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
@@ -90,7 +92,8 @@ def unit_block(piece: Piece, job: Job, unit: int, groups_rows: int, groups_cols:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelSchedule:
     """One kernel: tiles of tile_rows x tile_cols output pixels, slots of each buffer, and the jobs one after
-    another."""
+    another. `result_space`: the buffer that results wait in; a row too wide for the output buffer may wait in that of
+    the partial sums, which nothing else needs at the time."""
 
     kernel: int
     segment: int
@@ -100,6 +103,7 @@ class KernelSchedule:
     psum_slots: int
     output_slots: int
     jobs: tuple[Job, ...]
+    result_space: ResultSpace = "output"
 
     @property
     def matrix_copy(self) -> tuple[str, int]:

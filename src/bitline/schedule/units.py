@@ -21,7 +21,7 @@ from bitline.ir.kernels import (
     Softmax,
     inputs_of,
 )
-from bitline.ir.schedule import Job, KernelSchedule
+from bitline.ir.schedule import Job, KernelSchedule, ResultSpace
 from bitline.schedule.tiling import Buffers, StripPlan, column_jobs, even, make_job, too_large
 
 MOST_MOVED = 1 << 14
@@ -52,11 +52,12 @@ def unit_schedule(kernel: Kernel, network: Network, number: int, segment: int, b
     """Jobs over columns: elements of the result, rows of a softmax, norm or look-up, rows of all products one after
     another. Raises `Refusal` (BL0401) where the smallest unit does not fit."""
     tile_cols, slots = 1, 1
+    space: ResultSpace = "output"
     match kernel:
         case Elementwise():
             jobs, slots = _elements(kernel, network, buffers)
         case Softmax() | Norm():
-            jobs, slots = _rows(kernel, network, buffers)
+            jobs, slots, space = _rows(kernel, network, buffers)
         case BatchMatMul():
             jobs, slots, tile_cols = _products(kernel, network, buffers)
         case Move():
@@ -78,6 +79,7 @@ def unit_schedule(kernel: Kernel, network: Network, number: int, segment: int, b
         psum_slots=1,
         output_slots=slots,
         jobs=jobs,
+        result_space=space,
     )
 
 
@@ -97,15 +99,16 @@ def _elements(kernel: Elementwise, network: Network, buffers: Buffers) -> tuple[
     raise _refused(kernel, buffers, "not even one element")
 
 
-def _rows(kernel: Softmax | Norm, network: Network, buffers: Buffers) -> tuple[tuple[Job, ...], int]:
+def _rows(kernel: Softmax | Norm, network: Network, buffers: Buffers) -> tuple[tuple[Job, ...], int, ResultSpace]:
     rows, n = kernel.read.shape
     (taken,), given = _widths(kernel, network)
-    for slots in SLOTS:
-        most = min(
-            (buffers.input_bytes // slots - WORD) // (n * taken), (buffers.output_bytes // slots - WORD) // (n * given)
-        )
-        if most >= 1:
-            return column_jobs(rows, even(rows, min(most, -(-rows // buffers.cores))), buffers.cores), slots
+    spaces: tuple[tuple[ResultSpace, int], ...] = (("output", buffers.output_bytes), ("psum", buffers.psum_bytes))
+    for space, room in spaces:
+        for slots in SLOTS:
+            most = min((buffers.input_bytes // slots - WORD) // (n * taken), (room // slots - WORD) // (n * given))
+            if most >= 1:
+                jobs = column_jobs(rows, even(rows, min(most, -(-rows // buffers.cores))), buffers.cores)
+                return jobs, slots, space
     raise _refused(kernel, buffers, f"a row of {n:,}")
 
 

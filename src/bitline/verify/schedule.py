@@ -146,6 +146,8 @@ def _counts(network: Network, schedule: Schedule) -> Iterator[Diagnostic]:
         slots = (plan.input_slots, plan.psum_slots, plan.output_slots)
         if min(slots) < 1:
             yield _schedule_error(f"buffers of {', '.join(map(str, slots))} slots", kernel.name)
+        if plan.result_space != "output" and not isinstance(kernel, Softmax | Norm):
+            yield _schedule_error(f"results of a {kernel.kind} in the {plan.result_space} buffer", kernel.name)
 
 
 def _job_is_sane(job: Job, cores: int) -> bool:
