@@ -40,7 +40,7 @@ def test_the_tiny_network_passes(chip: str) -> None:
 # -- spoilt copies: kernels 0..9 of MNIST are conv, conv, pool, conv, pool, conv, conv, add, dense, dense --------------
 
 
-def kernel(number: int, **fields: int) -> Spoil:
+def kernel(number: int, **fields: int | str) -> Spoil:
     """Set fields of the schedule of one kernel."""
 
     def spoil(schedule: Schedule) -> Schedule:
