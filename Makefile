@@ -30,7 +30,7 @@ soak: $(READY)
 
 # pages, and no link or name in them that leads nowhere; nothing is fetched
 docs: $(READY)
-	$(BIN)/sphinx-build -q -b html -W --keep-going docs docs/_build/html
+	$(BIN)/sphinx-build -q -E -b html -W --keep-going docs docs/_build/html
 	@echo docs/_build/html/index.html
 
 clean:
