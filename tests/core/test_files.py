@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
+import signal
+import tempfile
 import time
 from pathlib import Path
 
@@ -165,3 +168,37 @@ def test_an_error_of_something_else_stays_what_it_is(tmp_path: Path) -> None:
     with pytest.raises(Refusal), folder_when_whole(tmp_path / "out", marker="m") as temporary:
         (temporary / "absent" / "file").write_text("x")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("inside", ["os.open", "tempfile.mkdtemp", "tempfile.mkstemp", "shutil.rmtree"])
+def test_an_interrupt_in_any_instant_leaves_nothing(
+    inside: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C while a hidden file or folder is made or removed takes effect behind that."""
+    module, _, name = inside.partition(".")
+    library = {"os": os, "tempfile": tempfile, "shutil": shutil}[module]
+    original = getattr(library, name)
+
+    def interrupted(*words: object, **options: object) -> object:
+        monkeypatch.setattr(library, name, original)
+        if name == "rmtree":
+            os.kill(os.getpid(), signal.SIGINT)
+        done = original(*words, **options)
+        os.kill(os.getpid(), signal.SIGINT)
+        return done
+
+    handler = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(library, name, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        (_a_file if name == "mkstemp" else _a_folder)(tmp_path)
+    assert [entry.name for entry in tmp_path.iterdir() if entry.name.startswith(".")] == []
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def _a_file(folder: Path) -> None:
+    write_file(folder / "file", b"whole")
+
+
+def _a_folder(folder: Path) -> None:
+    with folder_when_whole(folder / "out", marker="marker") as made:
+        (made / "marker").write_text("whole")

@@ -10,11 +10,14 @@ import fcntl
 import glob
 import os
 import shutil
+import signal
 import tempfile
+import threading
 import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 
 from bitline.core.diagnostics import Refusal, refuse
 
@@ -44,8 +47,8 @@ def _try_parent(place: Path) -> None:
             "BL0104", f"folder {str(parent)!r} does not exist", place=str(place), help="create it, or choose another -o"
         )
     try:
-        with tempfile.TemporaryDirectory(dir=parent, prefix=_hidden(place, "old")) as folder:
-            _write_through(Path(folder) / "probe", bytes(PROBE_BYTES))
+        with _locked_folder(place, "old") as folder:
+            _write_through(folder / "probe", bytes(PROBE_BYTES))
     except OSError as error:
         raise _unwritable(parent, place, error) from None
 
@@ -92,9 +95,10 @@ def write_file(place: Path, data: bytes | str) -> None:
     temporary: Path | None = None
     clear_leftovers(place)
     try:
-        handle, name = tempfile.mkstemp(dir=parent, prefix=_hidden(place, "new"))
-        os.close(handle)
-        temporary = Path(name)
+        with _uninterrupted():
+            handle, name = tempfile.mkstemp(dir=parent, prefix=_hidden(place, "new"))
+            os.close(handle)
+            temporary = Path(name)
         _write_through(temporary, raw)
         temporary.chmod(0o644)
         temporary.replace(place)
@@ -141,16 +145,35 @@ def folder_when_whole(place: Path, *, marker: str) -> Generator[Path, None, None
 @contextmanager
 def _locked_folder(place: Path, what: str) -> Generator[Path, None, None]:
     """A hidden folder beside `place`, locked as long as its process lives, and gone at the end."""
-    folder = Path(tempfile.mkdtemp(dir=place.parent, prefix=_hidden(place, what)))
-    handle = -1
+    folder, handle = Path(), -1
     try:
-        handle = os.open(folder, os.O_RDONLY)
-        _lock(handle)
+        with _uninterrupted():
+            folder = Path(tempfile.mkdtemp(dir=place.absolute().parent, prefix=_hidden(place, what)))
+            handle = os.open(folder, os.O_RDONLY)
+            _lock(handle)
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        if handle >= 0:
-            os.close(handle)
+        with _uninterrupted():
+            if folder.name:
+                shutil.rmtree(folder, ignore_errors=True)
+            if handle >= 0:
+                os.close(handle)
+
+
+@contextmanager
+def _uninterrupted() -> Generator[None]:
+    """An interrupt that comes meanwhile takes effect at the end, so that nothing is left half made or half removed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[tuple[int, FrameType | None]] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: came.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
+        if came and callable(before):
+            before(*came[0])
 
 
 def _lock(handle: int) -> bool:
