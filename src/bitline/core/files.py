@@ -10,16 +10,14 @@ import fcntl
 import glob
 import os
 import shutil
-import signal
 import tempfile
-import threading
 import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import FrameType
 
 from bitline.core.diagnostics import Refusal, refuse
+from bitline.core.interrupts import uninterrupted
 
 PROBE_BYTES = 2**16
 """A full disk takes a byte, in the last block of something, but not so many."""
@@ -95,7 +93,7 @@ def write_file(place: Path, data: bytes | str) -> None:
     temporary: Path | None = None
     clear_leftovers(place)
     try:
-        with _uninterrupted():
+        with uninterrupted():
             handle, name = tempfile.mkstemp(dir=parent, prefix=_hidden(place, "new"))
             os.close(handle)
             temporary = Path(name)
@@ -147,33 +145,17 @@ def _locked_folder(place: Path, what: str) -> Generator[Path, None, None]:
     """A hidden folder beside `place`, locked as long as its process lives, and gone at the end."""
     folder, handle = Path(), -1
     try:
-        with _uninterrupted():
+        with uninterrupted():
             folder = Path(tempfile.mkdtemp(dir=place.absolute().parent, prefix=_hidden(place, what)))
             handle = os.open(folder, os.O_RDONLY)
             _lock(handle)
         yield folder
     finally:
-        with _uninterrupted():
+        with uninterrupted():
             if folder.name:
                 shutil.rmtree(folder, ignore_errors=True)
             if handle >= 0:
                 os.close(handle)
-
-
-@contextmanager
-def _uninterrupted() -> Generator[None]:
-    """An interrupt that comes meanwhile takes effect at the end, so that nothing is left half made or half removed."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    came: list[tuple[int, FrameType | None]] = []
-    before = signal.signal(signal.SIGINT, lambda number, frame: came.append((number, frame)))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
-        if came and callable(before):
-            before(*came[0])
 
 
 def _lock(handle: int) -> bool:

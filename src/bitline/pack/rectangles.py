@@ -16,6 +16,7 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
+from bitline.core.interrupts import uninterrupted
 from bitline.pack.bounds import lower_bound
 
 Ints = npt.NDArray[np.int64]
@@ -77,7 +78,8 @@ def _search(sizes: Ints, rows: int, cols: int, max_bins: int) -> tuple[int, Ints
     allowed = max_bins
     for order, rule in product(_orders(sizes), RULES):
         positions = np.zeros((len(sizes), 3), dtype=np.int64)
-        bins = first_fit(order, sizes, rows, cols, rule, allowed, positions)
+        with uninterrupted():
+            bins = first_fit(order, sizes, rows, cols, rule, allowed, positions)
         if bins > allowed:
             continue
         best, allowed = (bins, positions), bins - 1

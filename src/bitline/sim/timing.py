@@ -7,6 +7,7 @@ from collections import defaultdict
 import numpy as np
 import numpy.typing as npt
 
+from bitline.core.interrupts import uninterrupted
 from bitline.ir.program import (
     Cores,
     Dma,
@@ -88,21 +89,22 @@ def _simulate(
         return 0, 0, ()
     code, starts = _table(chip, program, queues, kernels)
     cores, count = program.cores, len(queues)
-    finish, spans, instructions, ended = events.simulate(
-        code,
-        np.tile(np.array(starts[:-1], np.int64), cores),
-        np.tile(np.array(starts[1:], np.int64), cores),
-        np.repeat(np.arange(cores, dtype=np.int64), count),
-        cores,
-        max(1, len(program.tokens)),
-        max(1, len(program.channels)),
-        len(program.spaces),
-        program.arrays_per_core,
-        issue_ps(chip),
-        round(chip.noc.message_ns.value * PS_PER_NS),
-        chip.array.write_overlaps_compute.value,
-        kernels,
-    )
+    with uninterrupted():
+        finish, spans, instructions, ended = events.simulate(
+            code,
+            np.tile(np.array(starts[:-1], np.int64), cores),
+            np.tile(np.array(starts[1:], np.int64), cores),
+            np.repeat(np.arange(cores, dtype=np.int64), count),
+            cores,
+            max(1, len(program.tokens)),
+            max(1, len(program.channels)),
+            len(program.spaces),
+            program.arrays_per_core,
+            issue_ps(chip),
+            round(chip.noc.message_ns.value * PS_PER_NS),
+            chip.array.write_overlaps_compute.value,
+            kernels,
+        )
     if not ended:
         raise stuck("all units wait for one another")
     found = [

@@ -9,6 +9,7 @@ from math import gcd
 import numpy as np
 
 from bitline.core.diagnostics import Diagnostic, refuse
+from bitline.core.interrupts import uninterrupted
 from bitline.isa.table import BY_OPCODE
 from bitline.verify import flat as f
 from bitline.verify.flat import I64, FlatPost, FlatProgram
@@ -340,44 +341,46 @@ class _Run:
         read_base, reads = self._read_clocks(slots)
         found = np.zeros((FINDINGS, 5), np.int64)
         spaces = program.spaces
-        total, executed, stuck, at, tokens, messages = races.check(
-            cores,
-            program.code,
-            program.operands,
-            program.run_starts,
-            program.runs if len(program.runs) else np.zeros((1, 2), np.int64),
-            np.tile(starts[:-1], cores),
-            np.tile(starts[1:], cores),
-            np.repeat(np.arange(cores, dtype=np.int64), count),
-            max(1, len(program.tokens)),
-            max(1, program.channels),
-            self.bases,
-            np.array([s.bytes for s in spaces], np.int64),
-            np.array(
-                [-(-s.bytes // g) if s.per_core else 0 for s, g in zip(spaces, self.granules, strict=True)], np.int64
-            ),
-            np.array(self.granules, np.int64),
-            np.array([s.constant for s in spaces], np.bool_),
-            slots,
-            slot_table,
-            slot_queue,
-            np.array([count if s.per_core else 0 for s in spaces] + [count], np.int64),
-            read_base,
-            program.arrays,
-            program.array_rows,
-            program.array_cols,
-            self.array_base,
-            self.row_edge,
-            self.col_edge,
-            self.row_cells,
-            self.col_cells,
-            self.writer,
-            self.written_at,
-            np.zeros(reads, np.int16 if reads > MANY_READS and self._posts(starts) < 1 << 15 else np.int32),
-            found,
-            self.token_capacity,
-            self.letter_capacity,
-        )
+        with uninterrupted():
+            total, executed, stuck, at, tokens, messages = races.check(
+                cores,
+                program.code,
+                program.operands,
+                program.run_starts,
+                program.runs if len(program.runs) else np.zeros((1, 2), np.int64),
+                np.tile(starts[:-1], cores),
+                np.tile(starts[1:], cores),
+                np.repeat(np.arange(cores, dtype=np.int64), count),
+                max(1, len(program.tokens)),
+                max(1, program.channels),
+                self.bases,
+                np.array([s.bytes for s in spaces], np.int64),
+                np.array(
+                    [-(-s.bytes // g) if s.per_core else 0 for s, g in zip(spaces, self.granules, strict=True)],
+                    np.int64,
+                ),
+                np.array(self.granules, np.int64),
+                np.array([s.constant for s in spaces], np.bool_),
+                slots,
+                slot_table,
+                slot_queue,
+                np.array([count if s.per_core else 0 for s in spaces] + [count], np.int64),
+                read_base,
+                program.arrays,
+                program.array_rows,
+                program.array_cols,
+                self.array_base,
+                self.row_edge,
+                self.col_edge,
+                self.row_cells,
+                self.col_cells,
+                self.writer,
+                self.written_at,
+                np.zeros(reads, np.int16 if reads > MANY_READS and self._posts(starts) < 1 << 15 else np.int32),
+                found,
+                self.token_capacity,
+                self.letter_capacity,
+            )
 
         def name(queue: int) -> str:
             return f"core {queue // count} {units[queue % count]}"
