@@ -324,3 +324,24 @@ def test_parameters_that_are_overwritten_while_they_are_read() -> None:
 def test_a_cut_file(end: int) -> None:
     with pytest.raises(Refusal, match="not a program"):
         verify_program(binary.encode(HANDWRITTEN)[:end])
+
+
+# -- signals on their way ----------------------------------------------------------------------------------------------
+
+
+def with_signals(count: int) -> Program:
+    """`input_full` posted `count` times more before anybody waits for it, then taken as often."""
+    program = HANDWRITTEN
+    token = next(i for i, token in enumerate(program.tokens) if token.name == "input_full")
+    owner, waiter = program.tokens[token].poster, program.tokens[token].waiter
+    posted = inserted(program, owner, -1, *[Post(token=token)] * count)
+    return inserted(posted, waiter, -1, *[Wait(token=token)] * count)
+
+
+def test_many_signals_on_their_way() -> None:
+    """More than there is room for at first, and no more than a counter holds."""
+    assert findings(with_signals(200)) == []
+
+
+def test_more_signals_than_a_counter_holds() -> None:
+    assert any("counter runs over" in line for line in findings(with_signals(300)))

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from math import gcd
 
 import numpy as np
+import numpy.typing as npt
 
 from bitline.core.diagnostics import Diagnostic, refuse
 from bitline.core.interrupts import uninterrupted
 from bitline.isa.table import BY_OPCODE
 from bitline.verify import flat as f
 from bitline.verify.flat import I64, FlatPost, FlatProgram
+from bitline.verify.places import strips
 
 FINDINGS = 16
 WIDEST = 1 << 44
 """No honest number of a program is larger."""
-MANY_READS = 1 << 27
-"""Read clocks above which they are kept in 16 bits where that is enough."""
 MOST_PLACES = 1 << 30
 """Pieces of memory whose last writer is kept."""
 
@@ -38,12 +37,7 @@ def verify_program(data: bytes) -> ProgramProof:
     errors = _structure(program)
     if errors:
         return ProgramProof(errors=tuple(errors), executed=0)
-    from bitline.verify import races
-
-    proof = _Run(program, races.FEW_TOKENS, races.FEW_LETTERS).errors()
-    if not proof.errors:
-        return proof
-    return _Run(program, races.TOKEN_CAPACITY, races.LETTER_CAPACITY).errors()
+    return _Run(program).errors()
 
 
 def _error(message: str, place: str) -> Diagnostic:
@@ -247,18 +241,18 @@ def _token_errors(program: FlatProgram, unit: str, op: int, token: int, tokens: 
 
 
 class _Run:
-    """Lays memories out as granules, then runs setup and main as one program with a full stop in between."""
+    """Lays memories out as strips, then runs setup and main as one program with a full stop in between."""
 
-    def __init__(self, program: FlatProgram, token_capacity: int, letter_capacity: int) -> None:
-        self.program, self.token_capacity, self.letter_capacity = program, token_capacity, letter_capacity
-        self.granules = self._granules()
+    def __init__(self, program: FlatProgram) -> None:
+        self.program = program
+        self.strips = strips(program)
         cores = program.cores
         bases: list[int] = []
         total = 0
-        for space, granule in zip(program.spaces, self.granules, strict=True):
+        for space, cut in zip(program.spaces, self.strips, strict=True):
             bases.append(total)
             if not space.constant:
-                total += -(-space.bytes // granule) * (cores if space.per_core else 1)
+                total += cut.count * (cores if space.per_core else 1)
         self.bases = np.array(bases, np.int64)
         self.array_base = total
         self.row_edge, self.col_edge = self._edges()
@@ -270,26 +264,11 @@ class _Run:
         self.written_at = np.zeros(total, np.int32)
         for direction, space, address, size in program.ports:
             if direction == "input":
-                granule = self.granules[space]
-                start = bases[space] + address // granule
-                self.writer[start : start + -(-size // granule)] = -2
+                self._of_port(space, address, size)[:] = -2
 
-    def _granules(self) -> list[int]:
-        """The largest unit of which every address, stride and run in a memory is a multiple."""
-        program = self.program
-        units = [0] * len(program.spaces)
-        for operand in program.operands:
-            space = int(operand[f.O_SPACE])
-            if space < 0:
-                continue
-            numbers = [int(operand[c]) for c in (f.O_BASE, f.O_PHASE, f.O_MODULUS)]
-            numbers += [int(v) for v in operand[f.O_STRIDES :]]
-            first, last = program.run_starts[operand[f.O_RUNS]], program.run_starts[operand[f.O_RUNS] + 1]
-            numbers += [int(v) for v in program.runs[first:last].reshape(-1)]
-            units[space] = gcd(units[space], *numbers)
-        for _, space, address, size in program.ports:
-            units[space] = gcd(units[space], address, size)
-        return [unit or 1 for unit in units]
+    def _of_port(self, space: int, address: int, size: int) -> npt.NDArray[np.int16]:
+        """The last writers of the strips of a port."""
+        return self.writer[int(self.bases[space]) :][self.strips[space].between(address, address + size)]
 
     def _edges(self) -> tuple[I64, I64]:
         """Cell row -> number of block edges at or above it; the same for columns. Between edges cells share their
@@ -322,9 +301,9 @@ class _Run:
     def _outputs(self) -> list[Diagnostic]:
         missing: list[Diagnostic] = []
         for direction, space, address, size in self.program.ports:
-            granule = self.granules[space]
-            start = int(self.bases[space]) + address // granule
-            holes = int((self.writer[start : start + -(-size // granule)] == -1).sum()) * granule
+            cut = self.strips[space]
+            widths = np.diff(cut.starts)[cut.between(address, address + size)]
+            holes = int(widths[self._of_port(space, address, size) == -1].sum())
             if direction == "output" and holes:
                 missing.append(_error(f"{holes} bytes of an output are never written", "ports"))
         return missing
@@ -355,11 +334,10 @@ class _Run:
                 max(1, program.channels),
                 self.bases,
                 np.array([s.bytes for s in spaces], np.int64),
-                np.array(
-                    [-(-s.bytes // g) if s.per_core else 0 for s, g in zip(spaces, self.granules, strict=True)],
-                    np.int64,
-                ),
-                np.array(self.granules, np.int64),
+                np.array([c.count if s.per_core else 0 for s, c in zip(spaces, self.strips, strict=True)], np.int64),
+                np.array([cut.granule for cut in self.strips], np.int64),
+                np.concatenate([np.zeros(0, np.int64), *(cut.edge for cut in self.strips)]),
+                np.cumsum([0, *(len(cut.edge) for cut in self.strips)])[:-1],
                 np.array([s.constant for s in spaces], np.bool_),
                 slots,
                 slot_table,
@@ -376,10 +354,8 @@ class _Run:
                 self.col_cells,
                 self.writer,
                 self.written_at,
-                np.zeros(reads, np.int16 if reads > MANY_READS and self._posts(starts) < 1 << 15 else np.int32),
+                np.zeros(reads, np.int32),
                 found,
-                self.token_capacity,
-                self.letter_capacity,
             )
 
         def name(queue: int) -> str:
@@ -415,26 +391,8 @@ class _Run:
             errors.append(_error("a message is sent and never received", phase))
         return errors, int(executed)
 
-    def _posts(self, starts: I64) -> int:
-        """The most that any queue hands on, which is how far its clock goes."""
-        most = 0
-        for first, last in pairwise(starts.tolist()):
-            times, stack, total = 1, list[int](), 1
-            for row in self.program.code[first:last]:
-                if row[f.OP] == f.LOOP:
-                    stack.append(times)
-                    times *= int(row[f.ARG0])
-                elif row[f.OP] == f.CORES:
-                    stack.append(times)
-                elif row[f.OP] == f.END:
-                    times = stack.pop()
-                elif row[f.OP] in (f.POST, f.SEND):
-                    total += times
-            most = max(most, total)
-        return most
-
     def _readers(self, units: tuple[str, ...], starts: I64) -> tuple[I64, I64, I64]:
-        """For every memory, and last the arrays: which queues read it, so that only they need a clock per granule.
+        """For every memory, and last the arrays: which queues read it, so that only they need a clock per strip.
 
         Only queues of the same core read a memory of a core, or arrays: there a slot stands for a unit, not a queue.
         """
@@ -466,7 +424,7 @@ class _Run:
         return table, who, slots
 
     def _read_clocks(self, slots: I64) -> tuple[I64, int]:
-        """(start of every memory's read clocks, as if it began at granule 0; how many clocks there are in all)."""
+        """(start of every memory's read clocks, as if it began at strip 0; how many clocks there are in all)."""
         begins = [*self.bases.tolist(), self.array_base]
         ends = [*begins[1:], len(self.writer)]
         bases: list[int] = []

@@ -3,7 +3,7 @@
 Every queue of every core has a vector clock. `Post` and `Send` hand a copy of it on, `Wait` and `Recv` take the maximum
 with the copy they were given. A token has one poster and one waiter, a channel one sender and one receiver per pair of
 cores, so the n-th wait always meets the n-th post: the relation is the same in every run, and one run decides it. For
-every granule of memory the last write and the last read of each reader are kept with their clocks (as in FastTrack,
+every strip of memory the last write and the last read of each reader are kept with their clocks (as in FastTrack,
 Flanagan and Freund, PLDI 2009): a conflicting access that is not ordered after them is a race.
 """
 
@@ -56,9 +56,8 @@ TOKEN_CAPACITY = 256
 """Outstanding posts that a counter may hold."""
 LETTER_CAPACITY = 8
 """Messages that may be on their way from one core to another; a sender waits when there are more."""
-FEW_TOKENS, FEW_LETTERS = 16, 2
-"""What honest programs need. A program that ends with these ends with the full capacities, with its accesses in the
-same order: capacity delays a sender and orders nothing."""
+FEW_COPIES = 64
+"""Clocks on their way that there is room for at first."""
 
 
 class Tables(NamedTuple):
@@ -71,16 +70,19 @@ class Tables(NamedTuple):
 
 
 class Memories(NamedTuple):
-    """Where the granules of each memory begin, and which queues read it; the arrays are the last entry of readers.
+    """Where the strips of each memory begin, and which queues read it; the arrays are the last entry of readers.
 
-    A memory of a core is read by that core alone: its readers are those of core 0, `core_units` queues on for each core
-    (0 for memories that all cores reach). The reads of granule g begin at `read_base + g * readers` in `Watch.read_at`.
+    Byte b of a memory lies in strip `edge[edge_base + b // granule]` (`verify.places`). A memory of a core is read by
+    that core alone: its readers are those of core 0, `core_units` queues on for each core (0 for memories that all
+    cores reach). The reads of strip s begin at `read_base + s * readers` in `Watch.read_at`.
     """
 
     base: Any
     bytes: Any
     core_stride: Any
     granule: Any
+    edge: Any
+    edge_base: Any
     constant: Any
     readers: Any
     reader_slot: Any
@@ -103,7 +105,7 @@ class Arrays(NamedTuple):
 
 
 class Watch(NamedTuple):
-    """What is known so far: clocks of queues, last writer and readers of every granule, findings."""
+    """What is known so far: clocks of queues, last writer and readers of every strip, findings."""
 
     clocks: Any
     writer: Any
@@ -125,28 +127,28 @@ def _report(watch, kind, queue, place, other, where):
 
 
 @njit(cache=True)
-def _touch(watch, memories, space, granule, write, q, place):
-    """One granule of a memory read or written by queue q."""
-    last = watch.writer[granule]
+def _touch(watch, memories, space, strip, write, q, place):
+    """One strip of a memory read or written by queue q."""
+    last = watch.writer[strip]
     if write and last == SETUP_IN_USE:
-        _report(watch, SETUP_LOST, q, place, -1, granule)
-    if last >= 0 and last != q and watch.written_at[granule] > watch.clocks[q, last]:
-        _report(watch, RACE, q, place, last, granule)
-    reads = memories.read_base[space] + granule * memories.readers[space]
+        _report(watch, SETUP_LOST, q, place, -1, strip)
+    if last >= 0 and last != q and watch.written_at[strip] > watch.clocks[q, last]:
+        _report(watch, RACE, q, place, last, strip)
+    reads = memories.read_base[space] + strip * memories.readers[space]
     if write:
         units = memories.core_units[space]
         first = q - q % units if units > 0 else 0
         for slot in range(memories.readers[space]):
             other = first + memories.reader[space, slot]
             if other != q and watch.read_at[reads + slot] > watch.clocks[q, other]:
-                _report(watch, RACE, q, place, other, granule)
-        watch.writer[granule] = q
-        watch.written_at[granule] = watch.clocks[q, q]
+                _report(watch, RACE, q, place, other, strip)
+        watch.writer[strip] = q
+        watch.written_at[strip] = watch.clocks[q, q]
         return
     if last == NOBODY:
-        _report(watch, UNWRITTEN, q, place, -1, granule)
+        _report(watch, UNWRITTEN, q, place, -1, strip)
     if last == SETUP:
-        watch.writer[granule] = SETUP_IN_USE
+        watch.writer[strip] = SETUP_IN_USE
     slot = memories.reader_slot[space, q]
     if slot >= 0:
         watch.read_at[reads + slot] = watch.clocks[q, q]
@@ -189,7 +191,7 @@ def _access(tables, memories, watch, operand, read, write, q, core, place, count
     space = operands[operand, O_SPACE]
     start = _offset(operands, operand, counters, depth)
     modulus = operands[operand, O_MODULUS]
-    granule = memories.granule[space]
+    granule, edges = memories.granule[space], memories.edge_base[space]
     origin = memories.base[space] + memories.core_stride[space] * core
     constant = memories.constant[space]
     if write and constant:
@@ -210,11 +212,13 @@ def _access(tables, memories, watch, operand, read, write, q, core, place, count
                 _report(watch, OUTSIDE, q, place, space, first)
                 break
             if not constant:
-                for g in range(first // granule, (first + part - 1) // granule + 1):
+                for strip in range(
+                    memories.edge[edges + first // granule], memories.edge[edges + (first + part) // granule]
+                ):
                     if read:
-                        _touch(watch, memories, space, origin + g, False, q, place)
+                        _touch(watch, memories, space, origin + strip, False, q, place)
                     if write:
-                        _touch(watch, memories, space, origin + g, True, q, place)
+                        _touch(watch, memories, space, origin + strip, True, q, place)
             left -= part
             offset += part
     return total
@@ -288,19 +292,43 @@ def _walk(code, place, core, counters, depth, q):
     return -1
 
 
+class Copies(NamedTuple):
+    """Clocks on their way from whoever hands on to whoever takes over; `free[: count]` are the rows not in use."""
+
+    clocks: Any
+    free: Any
+    count: Any
+
+
 @njit(cache=True)
-def _hand_on(copies, posted, clocks, q):
-    """Keep a copy of q's clocks for whoever waits for it; what q does from now on comes after."""
-    copies[posted % copies.shape[0]] = clocks[q]
+def _more(copies):
+    """Room for twice as many copies."""
+    room, queues = copies.clocks.shape
+    clocks = np.zeros((2 * room, queues), np.int32)
+    clocks[:room] = copies.clocks
+    free = np.zeros(2 * room, np.int64)
+    free[:room] = np.arange(room, 2 * room)
+    copies.count[0] = room
+    return Copies(clocks, free, copies.count)
+
+
+@njit(cache=True)
+def _hand_on(copies, clocks, q):
+    """Keep a copy of q's clocks for whoever waits for it; what q does from now on comes after. Returns its row."""
+    copies.count[0] -= 1
+    row = copies.free[copies.count[0]]
+    copies.clocks[row] = clocks[q]
     clocks[q, q] += 1
+    return row
 
 
 @njit(cache=True)
-def _take_over(copies, taken, clocks, q):
+def _take_over(copies, row, clocks, q):
     """Everything before the matching hand-over comes before what q does from now on."""
-    copy = copies[taken % copies.shape[0]]
     for other in range(clocks.shape[0]):
-        clocks[q, other] = max(clocks[q, other], copy[other])
+        clocks[q, other] = max(clocks[q, other], copies.clocks[row, other])
+    copies.free[copies.count[0]] = row
+    copies.count[0] += 1
 
 
 @njit(cache=True)
@@ -308,11 +336,10 @@ def check(
     cores, code, operands, run_starts, runs,
     queue_first, queue_last, queue_core,
     token_count, channel_count,
-    space_base, space_bytes, space_core_stride, space_granule, space_constant,
+    space_base, space_bytes, space_core_stride, space_granule, space_edge, edge_base, space_constant,
     space_slots, slot_table, slot_queue, core_units, read_base,
     array_count, array_rows, array_cols, array_base, row_edge, col_edge, row_cells, col_cells,
-    writer, written_at, read_at,
-    found, token_capacity, letter_capacity,
+    writer, written_at, read_at, found,
 ):  # fmt: skip
     """Run every queue to its end.
 
@@ -327,7 +354,7 @@ def check(
         counters[q, 0] = queue_core[q]
     tables = Tables(code, operands, run_starts, runs)
     memories = Memories(
-        space_base, space_bytes, space_core_stride, space_granule, space_constant,
+        space_base, space_bytes, space_core_stride, space_granule, space_edge, edge_base, space_constant,
         space_slots, slot_table, slot_queue, core_units, read_base,
     )  # fmt: skip
     arrays = Arrays(array_count, array_rows, array_cols, array_base, row_edge, col_edge, row_cells, col_cells)
@@ -335,10 +362,11 @@ def check(
     at = queue_first.copy()
     posted = np.zeros((cores, token_count), np.int64)
     taken = np.zeros((cores, token_count), np.int64)
-    copies = np.zeros((cores, token_count, token_capacity, queues), np.int32)
+    posts = np.zeros((cores, token_count, TOKEN_CAPACITY), np.int32)
     sent = np.zeros((cores, cores, channel_count), np.int64)
     received = np.zeros((cores, cores, channel_count), np.int64)
-    letters = np.zeros((cores, cores, channel_count, letter_capacity, queues), np.int32)
+    letters = np.zeros((cores, cores, channel_count, LETTER_CAPACITY), np.int32)
+    copies = Copies(np.zeros((FEW_COPIES, queues), np.int32), np.arange(FEW_COPIES), np.full(1, FEW_COPIES))
     executed = 0
     progress = True
     while progress:
@@ -348,6 +376,8 @@ def check(
             while at[q] < queue_last[q]:
                 place = at[q]
                 op = code[place, OP]
+                if copies.count[0] == 0:
+                    copies = _more(copies)
                 following = _walk(code, place, core, counters, depth, q)
                 if following >= 0:
                     at[q] = following
@@ -357,27 +387,29 @@ def check(
                     token = code[place, ARG0]
                     if taken[core, token] >= posted[core, token]:
                         break
-                    _take_over(copies[core, token], taken[core, token], clocks, q)
+                    _take_over(copies, posts[core, token, taken[core, token] % TOKEN_CAPACITY], clocks, q)
                     taken[core, token] += 1
                 elif op == POST:
                     token = code[place, ARG0]
-                    if posted[core, token] - taken[core, token] >= token_capacity:
+                    if posted[core, token] - taken[core, token] >= TOKEN_CAPACITY:
                         _report(watch, FULL, q, place, -1, token)
                         break
-                    _hand_on(copies[core, token], posted[core, token], clocks, q)
+                    posts[core, token, posted[core, token] % TOKEN_CAPACITY] = _hand_on(copies, clocks, q)
                     posted[core, token] += 1
                 elif op in (SEND, RECV):
                     peer = (core + _number(operands, code[place, ARRAY], counters[q], depth[q])) % cores
                     channel = code[place, ARG0]
                     if op == SEND:
-                        if sent[core, peer, channel] - received[core, peer, channel] >= letter_capacity:
+                        if sent[core, peer, channel] - received[core, peer, channel] >= LETTER_CAPACITY:
                             break
-                        _hand_on(letters[core, peer, channel], sent[core, peer, channel], clocks, q)
+                        slot = sent[core, peer, channel] % LETTER_CAPACITY
+                        letters[core, peer, channel, slot] = _hand_on(copies, clocks, q)
                         sent[core, peer, channel] += 1
                     else:
                         if received[peer, core, channel] >= sent[peer, core, channel]:
                             break
-                        _take_over(letters[peer, core, channel], received[peer, core, channel], clocks, q)
+                        slot = received[peer, core, channel] % LETTER_CAPACITY
+                        _take_over(copies, letters[peer, core, channel, slot], clocks, q)
                         received[peer, core, channel] += 1
                 else:
                     _work(tables, memories, arrays, watch, q, core, place, counters[q], depth[q])
