@@ -256,7 +256,7 @@ class Package:
         spaces = self.contents.program.spaces
         cores = self.contents.program.cores
         each = sum(s.bytes * (cores if s.per_core else 1) for s in spaces if not s.constant)
-        size = 1 if step else max(1, min(256, BATCH_BYTES // max(1, 4 * each)))
+        size = self.runner.stream * (1 if step else max(1, min(256, BATCH_BYTES // max(1, 4 * each))))
         for start in range(0, count, size):
             yield slice(start, min(start + size, count))
 
@@ -355,14 +355,16 @@ def compile(  # the verb that users look for; `bitline.compile` reads right
     output: str | Path | None = None,
     progress: Progress = SILENT,
     state: Sequence[str] = (),
+    stream: int = 1,
 ) -> Package:
     """Compile a float or QDQ model for a chip. `calib`: samples stacked on axis 0, needed for a float model; where they
     leave out an input that carries state, they are a stream in this order, and the float model makes it.
 
     `overrides` are `key.path=value` of the target, `labels` go into the manifest. `state`: OUT=IN pairs that carry
-    state from step to step of a stream; without any, outputs and inputs whose names and shapes say so. Where `output`
-    is given, the folder is tested before any work starts and written at the end. Raises `Refusal`; a program that fails
-    its checks is one too.
+    state from step to step of a stream; without any, outputs and inputs whose names and shapes say so. `stream`:
+    samples that one run of the program takes, its kernels working on several of them at once as a pipeline. Where
+    `output` is given, the folder is tested before any work starts and written at the end. Raises `Refusal`; a program
+    that fails its checks is one too.
     """
     if output is not None:
         check_output(Path(output))
@@ -370,10 +372,12 @@ def compile(  # the verb that users look for; `bitline.compile` reads right
     loaded = model if isinstance(model, Model) else load(model)
     progress.stage("compiling")
     pairs = state_pairs(loaded, state) if state or not options.states else options.states
-    compiled = compile_model(loaded, calib, chip, replace(options, states=pairs))
+    compiled = compile_model(loaded, calib, chip, replace(options, states=pairs), stream)
     noted = dict(labels or {})
     if pairs:
         noted["state"] = " ".join(f"{source}={target}" for source, target in pairs)
+    if stream > 1:
+        noted["stream"] = str(stream)
     if compiled.quantised.sqnr_db is not None:
         noted["sqnr_db"] = repr(compiled.quantised.sqnr_db)
     progress.stage("drawing reports")

@@ -139,6 +139,7 @@ def trace() -> Trace:
     """10 us, 100 nJ of which 8 nJ at rest. conv1 is bound by mvm, conv2 by writing, the Add waits."""
     return Trace(
         latency_ps=10 * PS,
+        interval_ps=10 * PS,
         setup_ps=PS,
         energy_fj=100 * PS,
         setup_energy_fj=7,
@@ -215,6 +216,7 @@ def large(
     )
     timed = Trace(
         latency_ps=(10 * layers + 4) * PS,
+        interval_ps=(10 * layers + 4) * PS,
         setup_ps=0,
         energy_fj=sum(c.energy_fj for c in costs) + 40 * PS,
         setup_energy_fj=0,

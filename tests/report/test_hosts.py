@@ -129,7 +129,14 @@ def test_rows_add_up_the_busy_time_of_the_host_only() -> None:
         for unit, busy in (("host", 2_000_000), ("dma_in", 5_000_000))
     )
     trace = Trace(
-        latency_ps=10_000_000, setup_ps=0, energy_fj=0, setup_energy_fj=0, instructions=2, spans=spans, costs=()
+        latency_ps=10_000_000,
+        interval_ps=10_000_000,
+        setup_ps=0,
+        energy_fj=0,
+        setup_energy_fj=0,
+        instructions=2,
+        spans=spans,
+        costs=(),
     )
     assert host_rows(network, trace) == (
         HostRow(kernel=0, nodes=("n",), why="because", macs=7, time_us=2.0, time_share=0.2),

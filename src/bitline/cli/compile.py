@@ -20,6 +20,13 @@ KIB_PER_MB = 1000
 @model_options
 @target_options
 @quant_options
+@click.option(
+    "--stream",
+    type=click.IntRange(1),
+    default=1,
+    metavar="N",
+    help="Inputs that one run takes, kernels working on several at once as a pipeline.",
+)
 @click.option("-o", "output", required=True, type=click.Path(path_type=Path), help="The package folder to write.")
 @json_option
 def command(
@@ -28,6 +35,7 @@ def command(
     target: str,
     overrides: tuple[str, ...],
     quant: QuantArguments,
+    stream: int,
     output: Path,
     json: bool,
 ) -> None:
@@ -52,6 +60,7 @@ def command(
             labels={**given.labels(), **dict(text.split("=", 1) for text in overrides)},
             output=output,
             state=quant.state,
+            stream=stream,
             progress=progress,
         )
     seconds = time.perf_counter() - started

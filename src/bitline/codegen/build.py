@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bitline.codegen.context import ARRIVE, GO, TOKENS, Context, Placed
+from bitline.codegen.context import ARRIVE, GO, ITEM, LEFT, TOKENS, Context, Placed
 from bitline.codegen.emit import TABLES, Group, Tables, emit_queues
 from bitline.codegen.matmul import PARAMETER_BYTES, setup_nest
-from bitline.codegen.nest import closing_nest, kernel_nest
+from bitline.codegen.nest import closing_nest, kernel_nest, work_of
+from bitline.codegen.pipeline import Pipeline
 from bitline.codegen.units import TURN
 from bitline.ir.kernels import (
     NUMPY,
@@ -30,9 +31,9 @@ from bitline.ir.kernels import (
     inputs_of,
     outputs_of,
 )
-from bitline.ir.loops import Nest
+from bitline.ir.loops import Nest, Statement
 from bitline.ir.program import Call, Program, ProgramPort, Space
-from bitline.ir.residency import Block
+from bitline.ir.residency import Block, TensorResidency
 from bitline.ir.schedule import Job, KernelSchedule, Schedule, unit_block
 from bitline.numerics.arrays import encode_cells
 
@@ -171,7 +172,7 @@ class _Builder:
                 opened.add(plan.segment)
 
             def placed(name: str) -> Placed:
-                return Placed(tensor=network.tensor(name), home=homes[name])
+                return _placed(network, schedule, homes[name])
 
             base, size = self.parameter_base(kernel)
             found.append(
@@ -191,6 +192,51 @@ class _Builder:
             )
             calls += isinstance(kernel, Host)
         return found
+
+
+def _placed(network: Network, schedule: Schedule, home: TensorResidency) -> Placed:
+    """Where a tensor lies; in a stream, how far on for every input."""
+    tensor, stream = network.tensor(home.tensor), schedule.stream
+    if stream is None or tensor.constant:
+        return Placed(tensor=tensor, home=home)
+    if home.tensor in {port.tensor for port in network.ports}:
+        return Placed(tensor=tensor, home=home, item_bytes=home.bytes)
+    frame = stream.frame_bytes[home.memory]
+    return Placed(tensor=tensor, home=home, item_bytes=frame, ring_bytes=frame * stream.window)
+
+
+def _main_groups(network: Network, schedule: Schedule, contexts: Sequence[Context], cores: int) -> list[Group]:
+    """Nests of all kernels: one after another, or as a pipeline."""
+    numbered = list(enumerate(zip(network.kernels, contexts, strict=True)))
+    last = len(numbered) - 1
+    if schedule.stream is not None and numbered:
+        pipeline = Pipeline(schedule, schedule.stream)
+        nests = tuple((i, pipeline.around(i, work_of(kernel, context))) for i, (kernel, context) in numbered)
+        return [
+            Group(nests=((0, pipeline.opening()),)),
+            Group(nests=nests, var=ITEM, count=schedule.stream.inputs, whole=True),
+            Group(nests=((last, pipeline.closing()),)),
+        ]
+    open_end = network.passes(last) > 1 if network.kernels else False
+    groups = _groups(
+        network,
+        [
+            kernel_nest(kernel, context, cores=cores, first=i == 0, last=i == last and not open_end)
+            for i, (kernel, context) in numbered
+        ],
+    )
+    if open_end:
+        groups.append(Group(nests=((last, closing_nest(cores)),)))
+    return groups
+
+
+def _nests(groups: Sequence[Group], kernels: int) -> tuple[Nest, ...]:
+    """The nest of every kernel, with what its group does around it."""
+    found: list[list[Statement]] = [[] for _ in range(kernels)]
+    for group in groups:
+        for number, nest in group.nests:
+            found[number] += nest
+    return tuple(map(tuple, found))
 
 
 def _groups(network: Network, nests: Sequence[Nest]) -> list[Group]:
@@ -225,12 +271,7 @@ def build_program(network: Network, schedule: Schedule, constants: Constants, ma
     """Nests of all kernels, split into queues; memories as large as they are used or as the chip has them."""
     builder = _Builder(network, schedule, constants)
     contexts = builder.contexts()
-    last = len(network.kernels) - 1
-    open_end = network.passes(last) > 1 if network.kernels else False
-    nests = [
-        kernel_nest(kernel, context, cores=machine.cores, first=i == 0, last=i == last and not open_end)
-        for i, (kernel, context) in enumerate(zip(network.kernels, contexts, strict=True))
-    ]
+    groups = _main_groups(network, schedule, contexts, machine.cores)
     setup = [
         (i, setup_nest(kernel, context))
         for i, (kernel, context) in enumerate(zip(network.kernels, contexts, strict=True))
@@ -259,10 +300,8 @@ def build_program(network: Network, schedule: Schedule, constants: Constants, ma
         local("psum", machine.psum_bytes),
         local("output", machine.output_bytes),
     )
-    tables = Tables(cores=machine.cores, spaces=spaces, tokens=TOKENS, channels=(ARRIVE, GO))
-    groups = _groups(network, nests)
-    if open_end:
-        groups.append(Group(nests=((last, closing_nest(machine.cores)),)))
+    channels = (ARRIVE, GO) if schedule.stream is None else (ARRIVE, GO, LEFT)
+    tables = Tables(cores=machine.cores, spaces=spaces, tokens=TOKENS, channels=channels)
     main = emit_queues(groups, tables)
     prologue = emit_queues([Group(nests=tuple(setup))], tables)
     homes = {home.tensor: home for home in schedule.tensors}
@@ -273,7 +312,7 @@ def build_program(network: Network, schedule: Schedule, constants: Constants, ma
         array_cols=machine.array_cols,
         spaces=spaces,
         tokens=TOKENS,
-        channels=(ARRIVE, GO),
+        channels=channels,
         runs=tuple(tables.runs),
         maths=tuple(tables.maths),
         posts=tuple(tables.posts),
@@ -285,11 +324,11 @@ def build_program(network: Network, schedule: Schedule, constants: Constants, ma
                 tensor=port.tensor,
                 space=tables.space(homes[port.tensor].memory),
                 address=homes[port.tensor].address,
-                bytes=homes[port.tensor].bytes,
+                bytes=homes[port.tensor].bytes * (schedule.stream.inputs if schedule.stream else 1),
             )
             for port in network.ports
         ),
         setup=tuple(queue for queue in prologue if queue.code),
         main=main,
     )
-    return Built(program=program, constants=content, nests=tuple(nests))
+    return Built(program=program, constants=content, nests=_nests(groups, len(network.kernels)))

@@ -10,8 +10,12 @@ from bitline.ir.program import Runs, Token
 from bitline.ir.residency import TensorResidency
 from bitline.ir.schedule import KernelSchedule
 
-ARRIVE, GO = "arrive", "go"
-"""Between kernels every core tells core 0 that it has finished, and core 0 tells every core to go on."""
+ARRIVE, GO, LEFT = "arrive", "go", "left"
+"""Between kernels every core tells core 0 that it has finished, and core 0 tells every core to go on. In a pipeline the
+cores of a kernel tell the first of them, and that one those of the kernels after it; when an input has left, the cores
+that take the next one in are told."""
+ITEM = "item"
+"""The variable of the loop over a stream of inputs."""
 
 TOKENS = (
     Token(name="input_free", poster="mvm", waiter="dma_in"),
@@ -35,14 +39,27 @@ Terms = tuple[tuple[str, int], ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placed:
-    """A tensor and where it is stored."""
+    """A tensor and where it is stored; in a stream `item_bytes` further on for every input, and after `ring_bytes`
+    (0: never) from the start again."""
 
     tensor: Tensor
     home: TensorResidency
+    item_bytes: int = 0
+    ring_bytes: int = 0
 
     def access(self, offset: int, terms: Terms, runs: Runs) -> Access:
         """Bytes of the tensor from `offset` on."""
-        return Access(space=self.home.memory, at=Affine(base=self.home.address + offset, terms=terms), runs=runs)
+        return self.reach(Affine(base=self.home.address + offset, terms=terms), runs)
+
+    def reach(self, at: Affine, runs: Runs) -> Access:
+        """Bytes at an address that is right for the first input."""
+        if self.item_bytes:
+            terms = (*at.terms, (ITEM, self.item_bytes))
+            if self.ring_bytes:
+                at = Affine(phase=at.base, terms=terms, modulus=self.ring_bytes)
+            else:
+                at = Affine(base=at.base, terms=terms)
+        return Access(space=self.home.memory, at=at, runs=runs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

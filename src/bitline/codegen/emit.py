@@ -29,6 +29,7 @@ from bitline.ir.loops import (
     join_runs,
 )
 from bitline.ir.program import (
+    NO_KERNEL,
     UNITS,
     Address,
     Cores,
@@ -81,11 +82,13 @@ class Tables:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """Nests of kernels, run `count` times by a loop over `var`."""
+    """Nests of kernels, run `count` times by a loop over `var`; the marks of a loop around the whole network stand for
+    no kernel."""
 
     nests: tuple[tuple[int, Nest], ...]
     var: str = ""
     count: int = 1
+    whole: bool = False
 
 
 def emit_queues(groups: Sequence[Group], tables: Tables) -> tuple[Queue, ...]:
@@ -107,7 +110,7 @@ def _queue(unit: Unit, groups: Sequence[Group], tables: Tables) -> Queue:
             owners += [kernel] * (len(inner) - before)
         if inner and group.count > 1:
             inner = [Loop(count=group.count), *inner, End()]
-            owners = [owners[0], *owners, owners[-1]]
+            owners = [NO_KERNEL, *owners, NO_KERNEL] if group.whole else [owners[0], *owners, owners[-1]]
         code += inner
         kernels += owners
     return Queue(unit=unit, code=tuple(code), kernels=tuple(kernels))

@@ -219,15 +219,13 @@ def _unit(
     for i, (span, placed) in enumerate(zip(sources, context.reads, strict=True)):
         slot = inputs.access(first, sequence, offset, (), ((0, span.bytes),))
         at = Affine(base=_from_core(item, i, first_core), terms=item.terms(i))
-        copies.append(
-            Do(unit="dma_in", action=Copy(src=Access(space=placed.home.memory, at=at, runs=span.runs), dst=slot))
-        )
+        copies.append(Do(unit="dma_in", action=Copy(src=placed.reach(at, span.runs), dst=slot)))
         slots.append(slot)
         offset += _aligned(span.bytes)
     made = outputs.access(first, sequence, 0, (), ((0, target.bytes),))
     last = len(sources)
     at = Affine(base=_from_core(item, last, first_core), terms=item.terms(last))
-    store = Copy(src=made, dst=Access(space=context.writes.home.memory, at=at, runs=target.runs))
+    store = Copy(src=made, dst=context.writes.reach(at, target.runs))
     step = Step(
         post=post,
         dst=made,
@@ -282,12 +280,12 @@ def move_nest(kernel: Move, context: Context) -> list[Statement]:
     def body(item: Nested, first_core: int) -> list[Statement]:
         last = len(item.work.spans) - 1
         at = Affine(base=_from_core(item, last, first_core), terms=item.terms(last))
-        target = Access(space=y.home.memory, at=at, runs=join_runs(item.work.spans[-1].runs))
+        target = y.reach(at, join_runs(item.work.spans[-1].runs))
         kind, number = item.work.label
         if kind == 0:
             return _fill(target, number, width)
         at = Affine(base=_from_core(item, 0, first_core), terms=item.terms(0))
-        src = Access(space=context.reads[number].home.memory, at=at, runs=join_runs(item.work.spans[0].runs))
+        src = context.reads[number].reach(at, join_runs(item.work.spans[0].runs))
         return [Do(unit="dma_out", action=Copy(src=src, dst=target))]
 
     found: list[Statement] = []
@@ -335,8 +333,8 @@ def lookup_nest(kernel: Lookup, context: Context) -> list[Statement]:
                 base=context.parameters,
                 rows=rows,
                 row_bytes=row_bytes,
-                src=Access(space=x.home.memory, at=Affine(base=source.start), runs=source.runs),
-                dst=Access(space=y.home.memory, at=Affine(base=target.start), runs=target.runs),
+                src=x.reach(Affine(base=source.start), source.runs),
+                dst=y.reach(Affine(base=target.start), target.runs),
             )
             core = job.first_core + unit % job.cores
             found.append(On(first=core, last=core + 1, body=(Do(unit="dma_out", action=pick),)))

@@ -59,23 +59,27 @@ def kernel_nest(kernel: Kernel, context: Context, *, cores: int, first: bool, la
             *signals("dma_in", "kernel_open", 1),
             *awaits("dma_out", "kernel_open", 1),
         ]
-    match kernel:
-        case MatMul():
-            work = matmul_nest(kernel, context)
-        case Pool():
-            work = pool_nest(kernel, context)
-        case Elementwise() | Softmax() | Norm() | BatchMatMul():
-            work = flat_nest(kernel, context)
-        case Lookup():
-            work = lookup_nest(kernel, context)
-        case Move():
-            work = move_nest(kernel, context)
-        case Host():
-            work = host_nest(kernel, context)
     after: list[Statement] = []
     if not last:
         after = signals("dma_out", "kernel_done", 1)
         if cores > 1:
             tell = Do(unit="dma_out", action=Tell(channel=ARRIVE, peer=FIRST_CORE))
             after.append(On(first=1, last=cores, body=(tell,)))
-    return (*before, *work, *after)
+    return (*before, *work_of(kernel, context), *after)
+
+
+def work_of(kernel: Kernel, context: Context) -> list[Statement]:
+    """What the cores do for a kernel, without what orders it among others."""
+    match kernel:
+        case MatMul():
+            return matmul_nest(kernel, context)
+        case Pool():
+            return pool_nest(kernel, context)
+        case Elementwise() | Softmax() | Norm() | BatchMatMul():
+            return flat_nest(kernel, context)
+        case Lookup():
+            return lookup_nest(kernel, context)
+        case Move():
+            return move_nest(kernel, context)
+        case Host():
+            return host_nest(kernel, context)

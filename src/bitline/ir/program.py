@@ -13,7 +13,7 @@ without the modulus where it is 0. An operand touches `runs` of bytes at fixed o
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from bitline.ir.kernels import Dtype, Operator
@@ -254,6 +254,10 @@ class Token:
     waiter: Unit
 
 
+NO_KERNEL = -1
+"""Whom the loop over a stream of inputs stands for."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Queue:
     """The instructions of one unit; `kernels[i]` says for which kernel instruction i stands (-1: none)."""
@@ -315,6 +319,30 @@ def executions(queue: Queue, cores: int) -> Iterator[tuple[int, int]]:
                 times, first, last = stack.pop()
             case _:
                 yield place, times * max(0, last - first)
+
+
+def stream_length(program: Program) -> int:
+    """How many inputs one run takes."""
+    loops = [
+        instruction.count
+        for queue in program.main
+        for instruction, kernel in zip(queue.code, queue.kernels, strict=True)
+        if isinstance(instruction, Loop) and kernel == NO_KERNEL
+    ]
+    return max(loops, default=1)
+
+
+def with_stream_length(program: Program, inputs: int) -> Program:
+    """The program of a stream for another number of inputs."""
+
+    def changed(queue: Queue) -> Queue:
+        code = tuple(
+            replace(instruction, count=inputs) if isinstance(instruction, Loop) and kernel == NO_KERNEL else instruction
+            for instruction, kernel in zip(queue.code, queue.kernels, strict=True)
+        )
+        return replace(queue, code=code)
+
+    return replace(program, main=tuple(map(changed, program.main)))
 
 
 def static_instructions(program: Program) -> int:

@@ -106,6 +106,11 @@ class KernelSchedule:
     result_space: ResultSpace = "output"
 
     @property
+    def cores(self) -> tuple[int, ...]:
+        """The cores that do any of it, in order."""
+        return tuple(sorted({core for job in self.jobs for core in range(job.first_core, job.last_core)}))
+
+    @property
     def matrix_copy(self) -> tuple[str, int]:
         """(matrix, copy) of a kernel with weights: kernels with the same one share the blocks in the arrays."""
         block = self.jobs[0].pieces[0].block
@@ -121,6 +126,20 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stream:
+    """`inputs` inferences of one run, at most `window` of them on their way at once, as a pipeline of kernels.
+
+    Input i has frame i mod window: frame f of a memory begins at f * frame_bytes, and tensors lie in it as their homes
+    say. Ports lie behind the frames, one place per input side by side. A kernel waits for those in `after`.
+    """
+
+    inputs: int
+    window: int
+    frame_bytes: dict[str, int]
+    after: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
     """`resident`: one segment holds everything, so weights are written once, before the first inference."""
 
@@ -129,3 +148,4 @@ class Schedule:
     kernels: tuple[KernelSchedule, ...]
     tensors: tuple[TensorResidency, ...]
     memory_bytes: dict[str, int]
+    stream: Stream | None = None

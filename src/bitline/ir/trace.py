@@ -36,9 +36,11 @@ class KernelCost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trace:
-    """Time and energy of one inference, and of the weight loading before the first."""
+    """Time and energy of one inference, and of the weight loading before the first. `interval_ps`: from one result to
+    the next over a stream of inputs; the latency where they do not overlap."""
 
     latency_ps: int
+    interval_ps: int
     setup_ps: int
     energy_fj: int
     setup_energy_fj: int

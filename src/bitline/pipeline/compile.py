@@ -146,8 +146,8 @@ def matrix_strips(network: Network, chip: Chip) -> dict[int, tuple[ColumnStrip, 
     }
 
 
-def make_plan(network: Network, chip: Chip) -> Planned:
-    """Placement and schedule; the packer answers the schedule's questions."""
+def make_plan(network: Network, chip: Chip, stream: int = 1) -> Planned:
+    """Placement and schedule; the packer answers the schedule's questions. `stream`: inputs of one run."""
     strips = matrix_strips(network, chip)
     matrices = {number: network.weights_of(number) for number in strips}
     known: dict[tuple[int, ...], dict[int, tuple[StripPlan, ...]] | None] = {}
@@ -163,7 +163,7 @@ def make_plan(network: Network, chip: Chip) -> Planned:
         for number, found in strips.items()
     }
     capacities = {"shared": chip.memory.shared_bytes.value, "dram": chip.memory.dram_bytes.value}
-    return plan(network, plain, pack, buffers(chip, network.name), capacities)
+    return plan(network, plain, pack, buffers(chip, network.name), capacities, stream)
 
 
 def _packed(
@@ -214,11 +214,13 @@ def make_program(lowered: Lowered, planned: Planned, chip: Chip) -> Built:
     return build_program(lowered.network, planned.schedule, lowered.constants, machine)
 
 
-def compile_model(model: Model, samples: Mapping[str, Array] | None, chip: Chip, options: QuantOptions) -> Compiled:
-    """All stages; nothing is checked yet. Raises `Refusal`."""
+def compile_model(
+    model: Model, samples: Mapping[str, Array] | None, chip: Chip, options: QuantOptions, stream: int = 1
+) -> Compiled:
+    """All stages; nothing is checked yet. `stream`: inputs that one run takes as a pipeline. Raises `Refusal`."""
     quantised = quantise(model, samples, options)
     lowered = with_states(to_kernels(quantised.model, chip), options.states)
-    planned = make_plan(lowered.network, chip)
+    planned = make_plan(lowered.network, chip, stream)
     built = make_program(lowered, planned, chip)
     program = binary.encode(built.program)
     trace = timing.trace(chip, built.program, len(lowered.network.kernels))

@@ -21,6 +21,7 @@ from bitline.target.schema import Chip
 Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
 
 PS_PER_US = 1_000_000
+PS_PER_S = 1e12
 FJ_PER_UJ = 1_000_000_000
 
 
@@ -264,8 +265,8 @@ def compile_figures(
         "instructions_executed": trace.instructions,
         "cycles": round(trace.latency_ps / 1000 / chip.control.issue_ns.value),
         "latency_us": latency_us,
-        "interval_us": latency_us,
-        "samples_per_s": 1e6 / latency_us if latency_us else 0.0,
+        "interval_us": trace.interval_ps / PS_PER_US,
+        "samples_per_s": PS_PER_S / trace.interval_ps if trace.interval_ps else 0.0,
         "setup_us": trace.setup_ps / PS_PER_US,
         "energy_uj": trace.energy_fj / FJ_PER_UJ,
         "setup_energy_uj": trace.setup_energy_fj / FJ_PER_UJ,

@@ -3,7 +3,7 @@ address."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from bitline.core.diagnostics import Diagnostic, Refusal
 from bitline.ir.kernels import Host, Move, Network, inputs_of, outputs_of
@@ -65,16 +65,17 @@ def constant_homes(network: Network) -> list[TensorResidency]:
 
 
 def place_tensors(
-    network: Network, capacities: Mapping[str, int]
+    network: Network, capacities: Mapping[str, int], apart: Collection[str] = ()
 ) -> tuple[tuple[TensorResidency, ...], dict[str, int]]:
-    """(residencies, bytes used per memory); `capacities` in order of preference. Raises `Refusal` (BL0401)."""
+    """(residencies, bytes used per memory) of all tensors but those `apart`; `capacities` in order of preference.
+    Raises `Refusal` (BL0401)."""
     lives = lifetimes(network)
     placed = constant_homes(network)
     homeless: list[Diagnostic] = []
     handed = {n for k in network.kernels if isinstance(k, Host) for n in (*inputs_of(k), *outputs_of(k))}
     order = sorted(network.tensors, key=lambda t: (-t.size_bytes, lives[t.name], t.name))
     for tensor in order:
-        if tensor.constant:
+        if tensor.constant or tensor.name in apart:
             continue
         first, last = lives[tensor.name]
         for memory, capacity in capacities.items():

@@ -6,11 +6,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from bitline.ir.kernels import BYTES, MatMul, Network, Pool
+from bitline.ir.kernels import BYTES, MatMul, Network, Pool, inputs_of, outputs_of
 from bitline.ir.residency import ArrayRegion, Block, BlockResidency
 from bitline.ir.schedule import Job, KernelSchedule, Schedule, unit_block
 from bitline.schedule.memory import place_tensors
 from bitline.schedule.segments import segments
+from bitline.schedule.stream import check_streams, longest_run, on_cores, place_frames
 from bitline.schedule.tiling import (
     Buffers,
     StripPlan,
@@ -40,8 +41,10 @@ def plan(
     pack: PackKernels,
     buffers: Buffers,
     capacities: dict[str, int],
+    stream: int = 1,
 ) -> Planned:
-    """Segments, jobs, tiles, addresses. `strips`: the cut matrices by kernel. Raises `Refusal` (BL04xx)."""
+    """Segments, jobs, tiles, addresses. `strips`: the cut matrices by kernel; `stream`: inputs that one run takes as a
+    pipeline. Raises `Refusal` (BL04xx; BL0101 where a network cannot be a pipeline)."""
     found, streamed = segments(len(network.kernels), sorted(strips), lambda kernels: pack(kernels) is not None)
     placed: dict[int, tuple[StripPlan, ...]] = {}
     for segment in found:
@@ -50,6 +53,9 @@ def plan(
             together = pack(inside)
             assert together is not None, "a segment was found to fit"
             placed |= together
+    resident = len(found) == 1 and not streamed
+    if stream > 1:
+        check_streams(network, resident)
     kernels: list[KernelSchedule] = []
     copies = _Copies()
     for number, kernel in enumerate(network.kernels):
@@ -66,20 +72,41 @@ def plan(
                 )
                 width = BYTES[network.tensor(kernel.y).dtype]
                 kernels.append(matmul_schedule(kernel, number, segment, jobs, buffers, width))
-            case Pool():
-                widths = (BYTES[network.tensor(kernel.x).dtype], BYTES[network.tensor(kernel.y).dtype])
-                kernels.append(pool_schedule(kernel, number, segment, buffers, widths))
             case _:
-                kernels.append(unit_schedule(kernel, network, number, segment, buffers))
-    tensors, used = place_tensors(network, capacities)
+                stage = _stage(network, number, kernels, placed) if stream > 1 else range(buffers.cores)
+                few = replace(buffers, cores=len(stage))
+                if isinstance(kernel, Pool):
+                    widths = (BYTES[network.tensor(kernel.x).dtype], BYTES[network.tensor(kernel.y).dtype])
+                    made = pool_schedule(kernel, number, segment, few, widths)
+                else:
+                    made = unit_schedule(kernel, network, number, segment, few)
+                kernels.append(replace(made, jobs=on_cores(made.jobs, stage.start)))
+    if stream > 1:
+        frames = place_frames(network, capacities, stream)
+        tensors, used, pipeline = frames.tensors, frames.memory_bytes, frames.stream
+    else:
+        (tensors, used), pipeline = place_tensors(network, capacities), None
     schedule = Schedule(
         segments=found,
-        resident=len(found) == 1 and not streamed,
+        resident=resident,
         kernels=tuple(kernels),
         tensors=tensors,
         memory_bytes=used,
+        stream=pipeline,
     )
     return Planned(schedule=schedule, blocks=block_residencies(network, schedule))
+
+
+def _stage(
+    network: Network, number: int, done: Sequence[KernelSchedule], placed: dict[int, tuple[StripPlan, ...]]
+) -> range:
+    """Cores of a kernel without weights in a pipeline: those of the kernel that makes its input, so that a core works
+    on one stretch of the network; where that is a port, those of the next kernel with weights."""
+    makers = [k for k in range(number) if set(outputs_of(network.kernels[k])) & set(inputs_of(network.kernels[number]))]
+    if makers:
+        return longest_run(done[makers[-1]].cores)
+    following = [k for k in placed if k > number]
+    return longest_run(sorted({strip.core for strip in placed[following[0]]})) if following else range(1)
 
 
 class _Copies:

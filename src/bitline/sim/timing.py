@@ -27,6 +27,8 @@ from bitline.ir.program import (
     Wait,
     WriteWeights,
     executions,
+    stream_length,
+    with_stream_length,
 )
 from bitline.ir.trace import KernelCost, Span, Trace
 from bitline.sim.machine import matching_ends, stuck
@@ -165,17 +167,22 @@ def kernel_costs(chip: Chip, program: Program, queues: tuple[Queue, ...], kernel
 
 
 def trace(chip: Chip, program: Program, kernels: int) -> Trace:
-    """Time and energy of one inference, and of loading resident weights before the first.
+    """Time and energy of one inference, and of loading resident weights before the first; of a stream also the
+    interval, which is what the second half of its inputs takes on average.
 
-    Leakage counts for as long as the inference takes: 1 mW for 1 ps is 1 fJ.
+    Leakage counts for as long as an inference takes, in a stream for the interval: 1 mW for 1 ps is 1 fJ.
     """
+    inputs = stream_length(program)
+    one = with_stream_length(program, 1) if inputs > 1 else program
     setup_ps, _, _ = _simulate(chip, program, program.setup, kernels)
-    latency_ps, instructions, spans = _simulate(chip, program, program.main, kernels)
-    costs = kernel_costs(chip, program, program.main, kernels)
+    latency_ps, instructions, spans = _simulate(chip, one, one.main, kernels)
+    interval_ps = _interval(chip, program, kernels, inputs) if inputs > 1 else latency_ps
+    costs = kernel_costs(chip, one, one.main, kernels)
     setup = kernel_costs(chip, program, program.setup, kernels)
-    leakage_fj = round(chip.control.leakage_mw.value * latency_ps)
+    leakage_fj = round(chip.control.leakage_mw.value * interval_ps)
     return Trace(
         latency_ps=latency_ps,
+        interval_ps=interval_ps,
         setup_ps=setup_ps,
         energy_fj=sum(cost.energy_fj for cost in costs) + leakage_fj,
         setup_energy_fj=sum(cost.energy_fj for cost in setup),
@@ -183,3 +190,11 @@ def trace(chip: Chip, program: Program, kernels: int) -> Trace:
         spans=spans,
         costs=costs,
     )
+
+
+def _interval(chip: Chip, program: Program, kernels: int, inputs: int) -> int:
+    half = inputs // 2
+    times = [
+        _simulate(chip, shorter, shorter.main, kernels)[0] for shorter in (with_stream_length(program, half), program)
+    ]
+    return round((times[1] - times[0]) / (inputs - half))

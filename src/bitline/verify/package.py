@@ -197,8 +197,9 @@ def _spaces(parts: Parts) -> Iterator[Diagnostic]:
 def _ports(parts: Parts) -> Iterator[Diagnostic]:
     homes = {home.tensor: home for home in parts.schedule.tensors}
     names = [space.name for space in parts.program.spaces]
+    times = parts.schedule.stream.inputs if parts.schedule.stream else 1
     needed = {
-        (p.name, p.direction, p.tensor, homes[p.tensor].memory, homes[p.tensor].address, homes[p.tensor].bytes)
+        (p.name, p.direction, p.tensor, homes[p.tensor].memory, homes[p.tensor].address, homes[p.tensor].bytes * times)
         for p in parts.network.ports
         if p.tensor in homes
     }
