@@ -137,6 +137,11 @@ class MatMul:
     math: ArrayMath
     kind: Literal["MatMul"] = "MatMul"
 
+    @property
+    def pixels(self) -> int:
+        """Output pixels, for each of which every block fires once."""
+        return self.read.shape[0] * self.read.shape[1]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Read:

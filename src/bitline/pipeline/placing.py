@@ -16,7 +16,7 @@ from bitline.target.schema import Chip
 
 
 def _pixels(kernel: Kernel) -> int:
-    return kernel.read.shape[0] * kernel.read.shape[1] if isinstance(kernel, MatMul) else 0
+    return kernel.pixels if isinstance(kernel, MatMul) else 0
 
 
 def place_networks(networks: Sequence[Network], chip: Chip) -> dict[str, Json]:

@@ -9,7 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from bitline.ir.kernels import Kernel, MatMul, Move, Network, dynamic_macs, macs
-from bitline.ir.program import Dma, Program, WriteWeights, executions, static_instructions
+from bitline.ir.program import (
+    Dma,
+    Program,
+    WriteWeights,
+    executions,
+    static_instructions,
+    with_stream_length,
+)
 from bitline.ir.residency import BlockResidency
 from bitline.ir.schedule import Schedule
 from bitline.ir.trace import Trace
@@ -106,8 +113,7 @@ def busiest_array(network: Network, blocks: Sequence[BlockResidency]) -> int:
     users: dict[str, list[tuple[int, int]]] = {}
     for step, k in enumerate(network.kernels):
         if isinstance(k, MatMul):
-            pixels = network.passes(step) * k.read.shape[0] * k.read.shape[1]
-            users.setdefault(k.matrix.name, []).append((step, pixels))
+            users.setdefault(k.matrix.name, []).append((step, network.passes(step) * k.pixels))
     load: dict[tuple[int, int], int] = {}
     for b in blocks:
         place = (b.region.core, b.region.array)
@@ -224,7 +230,7 @@ def compile_figures(
     `macs_on_vector` are products of activations by activations, `macs_on_host` those inside host kernels."""
     hosts = host_rows(network, trace)
     conv, fc = weight_updates(network, schedule, blocks, chip)
-    transactions, rectangles, dram = dma_counts(program)
+    transactions, rectangles, dram = dma_counts(with_stream_length(program, 1))
     arrays = {(b.region.core, b.region.array) for b in blocks}
     fires = sum(c.mvms for c in trace.costs)
     writes = sum(c.weight_writes for c in trace.costs)

@@ -100,13 +100,22 @@ def plan(
 def _stage(
     network: Network, number: int, done: Sequence[KernelSchedule], placed: dict[int, tuple[StripPlan, ...]]
 ) -> range:
-    """Cores of a kernel without weights in a pipeline: those of the kernel that makes its input, so that a core works
-    on one stretch of the network; where that is a port, those of the next kernel with weights."""
-    makers = [k for k in range(number) if set(outputs_of(network.kernels[k])) & set(inputs_of(network.kernels[number]))]
-    if makers:
-        return longest_run(done[makers[-1]].cores)
-    following = [k for k in placed if k > number]
-    return longest_run(sorted({strip.core for strip in placed[following[0]]})) if following else range(1)
+    """Cores of a kernel without weights in a pipeline, so that a core works on one stretch of the network: those of the
+    kernel that makes its input, or of the next one with weights where these fire less."""
+    cores_of = {k: sorted({strip.core for strip in strips}) for k, strips in placed.items()}
+    fires: dict[int, int] = {}
+    for k, cores in cores_of.items():
+        kernel = network.kernels[k]
+        assert isinstance(kernel, MatMul), kernel
+        for core in cores:
+            fires[core] = fires.get(core, 0) + kernel.pixels
+    needed = set(inputs_of(network.kernels[number]))
+    makers = [k for k in range(number) if needed & set(outputs_of(network.kernels[k]))]
+    following = [k for k in cores_of if k > number]
+    near = [done[makers[-1]].cores] if makers else []
+    near += [cores_of[following[0]]] if following else []
+    runs = [longest_run(cores) for cores in near] or [range(1)]
+    return min(runs, key=lambda run: (max(fires.get(core, 0) for core in run), -len(run)))
 
 
 class _Copies:

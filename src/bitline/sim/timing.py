@@ -37,6 +37,8 @@ from bitline.target.schema import Chip
 
 MAX_LEVELS = 16
 PS_PER_NS = 1000
+STEADY = 16
+"""Inputs after which a pipeline is full: twice as many as may be on their way at once."""
 
 
 def _row(chip: Chip, program: Program, instruction: Instruction, kernel: int, mate: int) -> list[int]:
@@ -168,15 +170,14 @@ def kernel_costs(chip: Chip, program: Program, queues: tuple[Queue, ...], kernel
 
 def trace(chip: Chip, program: Program, kernels: int) -> Trace:
     """Time and energy of one inference, and of loading resident weights before the first; of a stream also the
-    interval, which is what the second half of its inputs takes on average.
+    interval between results once the pipeline is full.
 
     Leakage counts for as long as an inference takes, in a stream for the interval: 1 mW for 1 ps is 1 fJ.
     """
-    inputs = stream_length(program)
-    one = with_stream_length(program, 1) if inputs > 1 else program
+    one = with_stream_length(program, 1)
     setup_ps, _, _ = _simulate(chip, program, program.setup, kernels)
     latency_ps, instructions, spans = _simulate(chip, one, one.main, kernels)
-    interval_ps = _interval(chip, program, kernels, inputs) if inputs > 1 else latency_ps
+    interval_ps = interval(chip, program, kernels) if stream_length(program) > 1 else latency_ps
     costs = kernel_costs(chip, one, one.main, kernels)
     setup = kernel_costs(chip, program, program.setup, kernels)
     leakage_fj = round(chip.control.leakage_mw.value * interval_ps)
@@ -192,9 +193,11 @@ def trace(chip: Chip, program: Program, kernels: int) -> Trace:
     )
 
 
-def _interval(chip: Chip, program: Program, kernels: int, inputs: int) -> int:
-    half = inputs // 2
+def interval(chip: Chip, program: Program, kernels: int) -> int:
+    """Picoseconds from one result to the next in a long stream: the last third of one that fills the pipeline over and
+    over, however many inputs the program itself takes."""
     times = [
-        _simulate(chip, shorter, shorter.main, kernels)[0] for shorter in (with_stream_length(program, half), program)
+        _simulate(chip, longer, longer.main, kernels)[0]
+        for longer in (with_stream_length(program, count) for count in (STEADY, STEADY + STEADY // 2))
     ]
-    return round((times[1] - times[0]) / (inputs - half))
+    return round((times[1] - times[0]) / (STEADY // 2))

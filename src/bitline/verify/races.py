@@ -56,6 +56,8 @@ TOKEN_CAPACITY = 256
 """Outstanding posts that a counter may hold."""
 LETTER_CAPACITY = 8
 """Messages that may be on their way from one core to another; a sender waits when there are more."""
+MOST_READERS = (1 << 15) - 1
+"""More than there are units of all cores."""
 FEW_COPIES = 64
 """Clocks on their way that there is room for at first."""
 
@@ -105,12 +107,18 @@ class Arrays(NamedTuple):
 
 
 class Watch(NamedTuple):
-    """What is known so far: clocks of queues, last writer and readers of every strip, findings."""
+    """What is known so far: clocks of queues, last writer and readers of every strip, findings.
+
+    Readers of a strip since it was written are in slots first_reader..last_reader: whoever is ordered after that write
+    is ordered after all reads before it.
+    """
 
     clocks: Any
     writer: Any
     written_at: Any
     read_at: Any
+    first_reader: Any
+    last_reader: Any
     found: Any
     count: Any
 
@@ -138,10 +146,11 @@ def _touch(watch, memories, space, strip, write, q, place):
     if write:
         units = memories.core_units[space]
         first = q - q % units if units > 0 else 0
-        for slot in range(memories.readers[space]):
+        for slot in range(watch.first_reader[strip], watch.last_reader[strip] + 1):
             other = first + memories.reader[space, slot]
             if other != q and watch.read_at[reads + slot] > watch.clocks[q, other]:
                 _report(watch, RACE, q, place, other, strip)
+        watch.first_reader[strip], watch.last_reader[strip] = MOST_READERS, -1
         watch.writer[strip] = q
         watch.written_at[strip] = watch.clocks[q, q]
         return
@@ -152,6 +161,8 @@ def _touch(watch, memories, space, strip, write, q, place):
     slot = memories.reader_slot[space, q]
     if slot >= 0:
         watch.read_at[reads + slot] = watch.clocks[q, q]
+        watch.first_reader[strip] = min(watch.first_reader[strip], slot)
+        watch.last_reader[strip] = max(watch.last_reader[strip], slot)
 
 
 @njit(cache=True)
@@ -358,7 +369,8 @@ def check(
         space_slots, slot_table, slot_queue, core_units, read_base,
     )  # fmt: skip
     arrays = Arrays(array_count, array_rows, array_cols, array_base, row_edge, col_edge, row_cells, col_cells)
-    watch = Watch(clocks, writer, written_at, read_at, found, np.zeros(1, np.int64))
+    first_reader, last_reader = np.full(writer.shape, MOST_READERS, np.int16), np.full(writer.shape, -1, np.int16)
+    watch = Watch(clocks, writer, written_at, read_at, first_reader, last_reader, found, np.zeros(1, np.int64))
     at = queue_first.copy()
     posted = np.zeros((cores, token_count), np.int64)
     taken = np.zeros((cores, token_count), np.int64)
