@@ -50,11 +50,13 @@ class Artefacts:
         return HostKernels(self.lowered.network, self.lowered.constants)
 
 
-def build(model: Model, target: str, overrides: tuple[str, ...] = ()) -> Artefacts:
+def build(
+    model: Model, target: str, overrides: tuple[str, ...] = (), *, stream: int = 1, stretches: bool = False
+) -> Artefacts:
     """All stages after quantisation. Raises `Refusal`."""
     chip = load_target(target, overrides)
     lowered = pipeline.to_kernels(model, chip)
-    planned = pipeline.make_plan(lowered.network, chip)
+    planned = pipeline.make_plan(lowered.network, chip, stream, stretches)
     built = pipeline.make_program(lowered, planned, chip)
     return Artefacts(chip=chip, lowered=lowered, planned=planned, built=built)
 

@@ -58,11 +58,11 @@ class Artefacts:
         return self.built.constants["weights"]
 
 
-def compile_for(model: Model, target: str, overrides: tuple[str, ...] = ()) -> Artefacts:
-    """All stages for a QDQ model, no check."""
+def compile_for(model: Model, target: str, overrides: tuple[str, ...] = (), *, stream: int = 1) -> Artefacts:
+    """All stages for a QDQ model, no check; a stream with neighbouring kernels on every core."""
     chip = load_target(target, overrides)
     lowered = pipeline.to_kernels(model, chip)
-    planned = pipeline.make_plan(lowered.network, chip)
+    planned = pipeline.make_plan(lowered.network, chip, stream, stretches=stream > 1)
     array, memory = chip.array, chip.memory
     return Artefacts(
         network=lowered.network,
@@ -133,6 +133,18 @@ def quantised_tiny() -> Model:
 def tiny(chip: str) -> Artefacts:
     """The tiny network on a chip of `TINY_CHIPS`."""
     return compile_for(quantised_tiny(), *TINY_CHIPS[chip])
+
+
+@cache
+def streamed_tiny() -> Artefacts:
+    """The tiny network on three small cores, as a pipeline over five inputs."""
+    memories = ("cores=3", *SMALL_MEMORIES[1:])
+    return compile_for(quantised_tiny(), "sram-dcim", (*memories, *_arrays(4, 32, 8)), stream=5)
+
+
+@cache
+def streamed_mnist(target: str) -> Artefacts:
+    return compile_for(quantised_mnist(), target, stream=3)
 
 
 MIXED = """

@@ -31,7 +31,7 @@ from bitline.ir.kernels import (
     Norm,
     Softmax,
 )
-from bitline.ir.program import Program
+from bitline.ir.program import Program, stream_length
 from bitline.ir.residency import BlockResidency, TensorResidency
 from bitline.ir.schedule import Schedule
 from bitline.isa import text
@@ -198,6 +198,8 @@ def _ports(parts: Parts) -> Iterator[Diagnostic]:
     homes = {home.tensor: home for home in parts.schedule.tensors}
     names = [space.name for space in parts.program.spaces]
     times = parts.schedule.stream.inputs if parts.schedule.stream else 1
+    if stream_length(parts.program) != times:
+        yield _error("program.bin:main", f"takes {stream_length(parts.program)} inputs, schedule.json says {times}")
     needed = {
         (p.name, p.direction, p.tensor, homes[p.tensor].memory, homes[p.tensor].address, homes[p.tensor].bytes * times)
         for p in parts.network.ports

@@ -8,7 +8,7 @@ other kernel.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from itertools import islice
+from itertools import islice, pairwise
 from math import prod
 from typing import Final
 
@@ -64,6 +64,7 @@ def verify_schedule(
         _lifetimes(network, schedule),
         _memories(schedule, memory_sizes),
         _shared_bytes(schedule.tensors),
+        _stream(network, schedule) if schedule.stream is not None else (),
     )
     found = [error for kind in kinds for error in islice(kind, OF_ONE_KIND)]
     return tuple(found[:FINDINGS])
@@ -372,3 +373,74 @@ def _shared_bytes(homes: tuple[TensorResidency, ...]) -> Iterator[Diagnostic]:
             when = f"steps {max(home.from_step, other.from_step)}..{min(home.to_step, other.to_step)}"
             bytes_ = f"bytes {low}..{high - 1} of {home.memory!r}"
             yield _tensor_error(f"shares {bytes_} with {other.tensor!r} at {when}", home.tensor)
+
+
+def _stream(network: Network, schedule: Schedule) -> Iterator[Diagnostic]:
+    """A pipeline of kernels: it holds what it says in its frames and behind them, and no kernel begins too early."""
+    stream = schedule.stream
+    assert stream is not None, "asked only for a stream"
+    if not 1 <= stream.window <= stream.inputs or stream.inputs < 2:
+        yield _schedule_error(f"{stream.window} of {stream.inputs} inputs are on their way at once", "stream")
+    carried = [port.name for port in network.ports if port.state]
+    hosts = [kernel.name for kernel in network.kernels if isinstance(kernel, Host)]
+    if not schedule.resident or network.repeats or carried or hosts:
+        yield _schedule_error("is a stream of a network whose inputs cannot follow one another", "stream")
+    yield from _frames(network, schedule)
+    if len(stream.after) != len(network.kernels):
+        yield _schedule_error(f"orders {len(stream.after)} of {len(network.kernels)} kernels", "stream.after")
+        return
+    ordered: list[set[int]] = []
+    needed = _needed(network, schedule)
+    for number, (kernel, before) in enumerate(zip(network.kernels, stream.after, strict=True)):
+        if any(not 0 <= other < number for other in before):
+            yield _schedule_error(f"waits for kernels {', '.join(map(str, before))} before {number}", kernel.name)
+            return
+        ordered.append({*before, *(far for near in before for far in ordered[near])})
+        for other in sorted(needed[number] - ordered[number]):
+            yield _schedule_error(f"does not wait for {network.kernels[other].name!r}", kernel.name)
+
+
+def _frames(network: Network, schedule: Schedule) -> Iterator[Diagnostic]:
+    """Ports have a place per input behind all frames, everything else lies inside the first frame."""
+    stream = schedule.stream
+    assert stream is not None, "asked only for a stream"
+    ports = {port.tensor for port in network.ports}
+    taken: list[tuple[str, int, int, str]] = []
+    for home in schedule.tensors:
+        if home.memory == CONSTANT:
+            continue
+        frame = stream.frame_bytes.get(home.memory, 0)
+        if home.tensor not in ports:
+            if home.address + home.bytes > frame:
+                yield _tensor_error(f"ends behind its frame of {frame} bytes", home.tensor)
+            continue
+        end = home.address + home.bytes * stream.inputs
+        if home.address < frame * stream.window:
+            yield _tensor_error(f"lies in one of {stream.window} frames of {frame} bytes", home.tensor)
+        if end > schedule.memory_bytes.get(home.memory, 0):
+            yield _tensor_error(f"needs room for {stream.inputs} inputs up to byte {end}", home.tensor)
+        taken.append((home.memory, home.address, end, home.tensor))
+    for (memory, _, end, one), (other_memory, start, _, other) in pairwise(sorted(taken)):
+        if memory == other_memory and start < end:
+            yield _tensor_error(f"shares bytes of {memory!r} with {other!r} in a stream", one)
+
+
+def _needed(network: Network, schedule: Schedule) -> list[set[int]]:
+    """For every kernel those that have to be done before: makers of its inputs, and users of the bytes it writes."""
+    users: dict[str, set[int]] = {}
+    makers: dict[str, int] = {}
+    for number, kernel in enumerate(network.kernels):
+        for name in (*inputs_of(kernel), *outputs_of(kernel)):
+            users.setdefault(name, set()).add(number)
+        makers |= dict.fromkeys(outputs_of(kernel), number)
+    spans = {h.tensor: (h.memory, h.address, h.address + h.bytes) for h in schedule.tensors}
+    found: list[set[int]] = []
+    for number, kernel in enumerate(network.kernels):
+        before = {makers[name] for name in inputs_of(kernel) if name in makers}
+        for name in outputs_of(kernel):
+            memory, start, end = spans.get(name, ("", 0, 0))
+            for other, (place, first, last) in spans.items():
+                if place == memory and first < end and start < last:
+                    before |= users.get(other, set())
+        found.append({other for other in before if other < number})
+    return found
