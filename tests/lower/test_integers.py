@@ -230,3 +230,29 @@ def test_every_integer_lies_in_its_interval(data: st.DataObject) -> None:
             operands = [seen.get(i, constants.get(i)) for i in node.input]
             exact = function(*(np.asarray(operand).astype(object) for operand in operands))
             assert all(-(2**31) <= number <= LARGEST for number in exact)
+
+
+@pytest.mark.parametrize(
+    ("signature", "body", "feeds"),
+    [
+        ("int64 x) => (bool y", "y = Equal(x, c)", {"x": np.array(3)}),
+        ("int64 x) => (int64 y", "y = Add(x, c)", {"x": np.array(-7)}),
+        ("int64 x, int64 z) => (int64 y", "y = Mod(x, z)", {"x": np.array(17), "z": np.array(5)}),
+        ("int64 x, int64[1,4] v) => (int64[1,4] y", "a = Equal(x, c) y = Where(a, v, c)",
+         {"x": np.array(3), "v": np.array([[1, -2, 3, 4]])}),
+    ],
+)  # fmt: skip
+def test_numbers_without_axes(signature: str, body: str, feeds: dict[str, Array], tmp_path: Path) -> None:
+    package, proto = compiled(signature, body, {"c": np.array(3)}, tmp_path)
+    equal(package, proto, **feeds)
+    assert package.verify().ok
+
+
+def test_a_real_without_axes(tmp_path: Path) -> None:
+    package, _ = compiled("float x) => (float y", "y = Relu(x)", {}, tmp_path)
+    assert package.verify().ok
+    ran = package.run({"x": np.array([0.5, -0.5], np.float32)}, check_samples=1)
+    assert ran.outputs["y"].shape == (2,)
+    assert ran.outputs["y"][1] == 0
+    assert ran.checked is not None
+    assert ran.checked.teacher_forced.within_one_share == 1

@@ -147,7 +147,7 @@ class _Subgraph:
     def add_trigger(self) -> None:
         """One number that nothing reads: results that depend on no input are computed when this was stored."""
         number = self.state.scalar_tensor(1.0)
-        value = self.state.copied(number, *stored_view((1,), "rows"), "constant result")
+        value = self.state.copied(number, *stored_view((), "rows"), "constant result")
         self.xs.append(value.tensor)
         self.inputs.append(helper.make_tensor_value_info("constant result.trigger", TensorProto.INT8, [1]))
 

@@ -439,7 +439,7 @@ class _Walk(Lowering):
         return self._number(int(operand.real)) if isinstance(operand, Scalar) else operand
 
     def _number(self, number: int) -> Value:
-        return self.constant_tensor(f"integer {number}", np.array([number], np.int64), "s32", 1.0, 0)
+        return self.constant_tensor(f"integer {number}", np.array(number, np.int64), "s32", 1.0, 0)
 
     def _output(self, name: str) -> None:
         value = self.values.get(name) or self.quantised.get(name)

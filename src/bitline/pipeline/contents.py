@@ -21,7 +21,7 @@ from bitline.core.escape import printable
 from bitline.core.version import __version__
 from bitline.engines.protobuf import serialised
 from bitline.graph.macs import model_macs
-from bitline.ir.kernels import LIMITS, NUMPY, ArrayMath, Constants, Host, Lookup, MatMul, Network
+from bitline.ir.kernels import LIMITS, NUMPY, ArrayMath, Constants, Elementwise, Host, Lookup, MatMul, Network
 from bitline.ir.loops import nest_text
 from bitline.ir.program import Program
 from bitline.ir.residency import BlockResidency, TensorResidency
@@ -83,7 +83,7 @@ def npz_bytes(arrays: Mapping[str, Array]) -> bytes:
 
 def golden_samples(network: Network, constants: Constants) -> dict[str, Array]:
     """Seeded stored inputs [samples, H, W, C]: quantised ones uniform over all integers, row numbers below the table
-    that they index, other integers and truth values 0 or 1 (1 where the host divides), floats standard normal."""
+    that they index, other integers and truth values 0 or 1 (1 where anything divides), floats standard normal."""
     rows = {k.x: len(constants[k.table]) for k in network.kernels if isinstance(k, Lookup)}
     truths = {p.tensor for p in network.ports if p.dtype == "bool"}
     least = int(_divides_integers(network, constants))
@@ -105,8 +105,10 @@ def golden_samples(network: Network, constants: Constants) -> dict[str, Array]:
 
 
 def _divides_integers(network: Network, constants: Constants) -> bool:
-    """Whether the host divides, perhaps by an input: ONNX Runtime ends at an integer 0."""
+    """Whether anything divides, perhaps by an input: ONNX Runtime ends at an integer 0."""
     for kernel in network.kernels:
+        if isinstance(kernel, Elementwise) and kernel.op == "modulo":
+            return True
         if isinstance(kernel, Host):
             model = onnx.load_model_from_string(constants[kernel.model].astype(np.uint8).tobytes())
             if any(node.op_type in ("Div", "Mod") for node in model.graph.node):
