@@ -51,7 +51,9 @@ def columns_table() -> str:
 def _formula(tip: str) -> str:
     """A tip of the report as prose: its second line is the formula."""
     meaning, *formula = tip.split("\n")
-    return " ".join([prose(meaning), *(f"`{line}`." for line in formula[:1]), *map(prose, formula[1:])])
+    if not formula:
+        return prose(meaning)
+    return " ".join([f"{prose(meaning.removesuffix('.'))}: `{formula[0]}`.", *map(prose, formula[1:])])
 
 
 def package_page() -> str:

@@ -52,7 +52,7 @@ def instructions_page() -> str:
         + ". `program.asm` is the same as text.\n",
         _marked(execution) + "\n",
         _marked(addresses) + "\n",
-        table(["opcode", "mnemonic", "fields in the order in which they are stored"], rows),
+        table(["opcode", "mnemonic", "fields, as stored"], rows),
         "`int` is a whole number, `address` an address with its strides, `operand` a memory, an address and runs of "
         "bytes, `optional` an operand that may be absent.\n",
         *parts,
