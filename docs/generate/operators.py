@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from textwrap import dedent
 
 from bitline.graph import passes
 from bitline.ir.kernels import Elementwise
@@ -84,7 +85,7 @@ def operators_page() -> str:
         arrows = "-->" in example
         text = " ".join(first.split())
         sections.append(f"### {name}\n\n{prose(text)}\n")
-        sections.append(code(example) if arrows else "")
+        sections.append(code(dedent(example)) if arrows else "")
         left = more if arrows else rest
         sections += [prose(" ".join(part.split())) + "\n" for part in left.split("\n\n") if part and "-->" not in part]
     return page(
