@@ -99,9 +99,9 @@ def _optional(key: str) -> str:
         return ""
     default = field.get_default(call_default_factory=True)
     return (
-        " Optional."
+        "; optional"
         if default is None
-        else f" Optional: {shown(default.value)} where left out, {prose(default.source)}."
+        else f"; optional: {shown(default.value)} where left out, {prose(default.source)}"
     )
 
 

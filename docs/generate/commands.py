@@ -62,5 +62,7 @@ def _option(option: click.Option, context: click.Context) -> tuple[str, str, str
     value = "" if option.is_flag else f" `{option.make_metavar(context)}`"
     given = option.get_default(context)
     shown = option.show_default and not option.is_flag and given is not None
+    if option.is_flag and option.secondary_opts:
+        shown, given = True, (option.opts if given else option.secondary_opts)[0]
     required = "required" if option.required else f"`{given}`" if shown else ""
     return names + value, prose(option.help or ""), required

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -96,6 +97,11 @@ def _text(node: ast.expr) -> str:
             return "..."
 
 
+def spaced(text: str) -> str:
+    """Runs of dots taken apart: two values side by side are one `...`, and `0..n` says from where to where."""
+    return re.sub(r"\.{5}", " to ...", re.sub(r"\.{6}", "...", re.sub(r"\.{8}", "... to ...", text)))
+
+
 def diagnostics_page() -> str:
     """All codes, with titles, exit status and messages."""
     parts: list[str] = []
@@ -104,7 +110,8 @@ def diagnostics_page() -> str:
         parts.append(f"## {title}: BL{family}xx, exit status {EXIT_BY_FAMILY[family]}\n")
         for code in (code for code in CODES if code[2:4] == family):
             parts.append(f"({code.lower()})=\n### {code}: {CODES[code]}\n")
-            rows = [(prose(message), prose(help)) for message, help in sorted(told.get(code, {}).items())]
+            told_here = {spaced(message): spaced(help) for message, help in told.get(code, {}).items()}
+            rows = [(prose(message), prose(help)) for message, help in sorted(told_here.items())]
             parts.append(table(["message", "way out"], rows) if rows else "No command prints this code today.\n")
     return page(
         "Diagnostics",

@@ -14,9 +14,10 @@ def keys_page() -> str:
     """Every key of every command."""
     parts: list[str] = []
     for command, terms in GLOSSARY.items():
-        own = [term for term in terms if term not in SHARED]
+        figures = set(FIGURES) <= set(terms)
+        own = [term for term in terms if not figures or term not in SHARED]
         parts.append(f"## {command}\n")
-        if len(own) < len(terms):
+        if figures:
             parts.append("The [figures of a compiled network](#figures-of-a-compiled-network), and:\n")
         parts.append(_terms(own))
     return page(
@@ -27,8 +28,9 @@ def keys_page() -> str:
         "Where a command refuses, the object has `schema` `bitline.error/1` and:\n",
         _terms(ERROR),
         "## Figures of a compiled network\n",
-        "Printed by `compile`, `report`, `schedule` and `demo`. Times and energies are those of the chip, from the "
-        "costs of its [target file](target-files.md) for every instruction that is [executed](instructions.md).\n",
+        "Printed by `compile`, `report`, `schedule` (but for `blocks`) and `demo`. Times and energies are those of the "
+        "chip, from the costs of its [target file](target-files.md) for every instruction that is "
+        "[executed](instructions.md).\n",
         _terms(SHARED),
         "## Blocks\n",
         "Of each of the `blocks`; the same columns begin `placement.csv`.\n",
@@ -43,13 +45,21 @@ def _terms(terms: tuple[Term, ...] | list[Term]) -> str:
 
 def columns_table() -> str:
     """The columns of the layer table of the report."""
-    rows = [(column.heading, column.unit, prose(column.tip.replace("\n", " · "))) for column in COLUMNS]
-    return table(["column", "unit", "meaning"], rows)
+    return table(["column", "unit", "meaning"], [(c.heading, c.unit, _formula(c.tip)) for c in COLUMNS])
+
+
+def _formula(tip: str) -> str:
+    """A tip of the report as prose: its second line is the formula."""
+    meaning, *formula = tip.split("\n")
+    if not formula:
+        return prose(meaning)
+    return " ".join([f"{prose(meaning.removesuffix('.'))}: `{formula[0]}`.", *map(prose, formula[1:])])
 
 
 def package_page() -> str:
     """The files of a package."""
-    manifest = first_paragraph(Manifest)
+    manifest = first_paragraph(Manifest).removesuffix(".")
+    manifest = manifest[:1].lower() + manifest[1:]
     return page(
         "Files of a package",
         "A package is a folder that appears when it is whole. `bitline verify` compares every file with its hash, "

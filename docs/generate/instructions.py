@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from textwrap import dedent
 
 from bitline.ir import program
 from bitline.ir.kernels import ArrayMath
@@ -41,21 +42,24 @@ def instructions_page() -> str:
         if form.mnemonic in COSTS:
             formula = inspect.getdoc(vars(costs)[COSTS[form.mnemonic]]) or ""
             parts.append(f"*Cost.* {prose(' '.join(formula.split()))}\n")
+    array, formula, widths = inspect.cleandoc(ArrayMath.__doc__ or "").split("\n\n")
     _, execution, addresses = (" ".join(p.split()) for p in inspect.cleandoc(program.__doc__ or "").split("\n\n"))
     return page(
         "Instruction set",
         f"`program.bin` begins with the bytes `{MAGIC[:-1].decode()}` and the version of the format, {MAGIC[-1]}. It "
-        "holds one queue for each unit:"
+        "holds one queue for each unit: "
         + ", ".join(f"`{unit}`" for unit in program.UNITS)
         + ". `program.asm` is the same as text.\n",
         _marked(execution) + "\n",
         _marked(addresses) + "\n",
-        table(["opcode", "mnemonic", "fields in the order in which they are stored"], rows),
+        table(["opcode", "mnemonic", "fields, as stored"], rows),
         "`int` is a whole number, `address` an address with its strides, `operand` a memory, an address and runs of "
         "bytes, `optional` an operand that may be absent.\n",
         *parts,
         "## What an array computes\n",
-        code(inspect.getdoc(ArrayMath) or ""),
+        prose(array) + "\n",
+        code(dedent(formula)),
+        prose(" ".join(widths.split())) + "\n",
     )
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from textwrap import dedent
 
 from bitline.graph import passes
 from bitline.ir.kernels import Elementwise
 from bitline.lower.elementwise import lower_unary
+from bitline.lower.integers import FEWEST_BITS
 from bitline.lower.kernels import BUILDERS, INTEGER_OPERATORS
 from bitline.lower.layout import VIEWS
 from bitline.lower.repeat import lower_scan
@@ -83,7 +85,7 @@ def operators_page() -> str:
         arrows = "-->" in example
         text = " ".join(first.split())
         sections.append(f"### {name}\n\n{prose(text)}\n")
-        sections.append(code(example) if arrows else "")
+        sections.append(code(dedent(example)) if arrows else "")
         left = more if arrows else rest
         sections += [prose(" ".join(part.split())) + "\n" for part in left.split("\n\n") if part and "-->" not in part]
     return page(
@@ -97,7 +99,10 @@ def operators_page() -> str:
         table(["operators", "runs on", "kernel", "takes"], native),
         "## Integers and truth values\n",
         f"{integers} of integers and truth values, as masks and positions have them, run on vector units as they "
-        "are, with 32 bits. Shape arithmetic that depends on no data is computed before.\n",
+        "are, with 32 bits. Integers that the user gives, or that the host computes for them, are checked: a run whose "
+        "numbers lie beyond 32 bits ends with their name (`BL0105`). Where Add, Sub or Mul follow, the limits are as "
+        f"narrow as keeps their results within 32 bits, but hold {FEWEST_BITS} bits at least; what could leave 32 bits "
+        "all the same is computed on the host, with 64. Shape arithmetic that depends on no data is computed before.\n",
         "## On the host\n",
         f"Quantisation knows these, so they cost no precision of their own, but no unit does them: {others}. All "
         "others run on the host in float.\n",

@@ -13,7 +13,7 @@ def array() -> str:
     p = Picture(
         660, 310, "An array: inputs drive rows, weights lie in cells, sums run down the columns into converters"
     )
-    rows, cols, left, top, step = 4, 5, 190, 50, 54
+    rows, cols, left, top, step = 4, 5, 160, 50, 54
     for row in range(rows):
         y = top + row * step
         p.text(left - 96, y + 5, f"input x{row}", kind="strong")
@@ -26,12 +26,15 @@ def array() -> str:
         p.box(x - 19, top + rows * step - 14, 38, 26, "unit")
         p.text(x, top + rows * step + 4, "ADC", kind="small")
         p.text(x, top + rows * step + 32, f"y{col}", kind="strong")
-    x = left + cols * step + 10
-    p.text(x, top + 5, "row (word line): one input", anchor="start")
-    p.text(x, top + step + 5, "cell: one weight", anchor="start")
-    p.text(x, top + 2 * step + 5, "column (bit line):", anchor="start")
-    p.text(x, top + 2 * step + 25, "y = sum of x · w", anchor="start")
-    p.text(x, top + rows * step + 4, "converter: current → number", anchor="start")
+    x, last = left + cols * step + 20, left + (cols - 1) * step
+    for y, near, words in (
+        (top, (last + 32, top), "row (word line): one input"),
+        (top + 1.5 * step, (last + 5, top + step + 4), "cell: one weight"),
+        (top + 2.5 * step, (last + 2, top + 2.5 * step), "column (bit line): y = sum of x · w"),
+        (top + rows * step - 1, (last + 21, top + rows * step - 1), "converter: current → number"),
+    ):
+        p.line(near, (x - 8, y), kind="thin")
+        p.text(x, y + 5, words, anchor="start")
     return p.svg()
 
 
@@ -74,11 +77,12 @@ def converter() -> str:
     p.line(at(0, 0), at(63, 63), at(192, 63), kind="curve")
     for total in (0, 63, 128, 192):
         p.text(at(total, 0)[0], bottom + 22, str(total), kind="small")
-    p.text(left - 14, at(0, 63)[1] + 4, "63", anchor="end", kind="small")
+    for count in (63, 192):
+        p.text(left - 14, at(0, count)[1] + 4, str(count), anchor="end", kind="small")
     p.text(left + wide / 2, bottom + 46, "sum of a column: 64 rows of 2-bit cells, at most 192")
     p.text(left - 74, 28, "count", anchor="start")
     p.text(at(192, 63)[0] + 12, at(192, 63)[1] + 4, "6 bits clip", anchor="start", kind="strong")
-    p.text(at(192, 192)[0] + 12, at(192, 192)[1] + 6, "8 bits never do", anchor="start")
+    p.text(at(192, 192)[0] + 12, at(192, 192)[1] + 6, "8 bits never clip", anchor="start")
     return p.svg()
 
 
@@ -109,7 +113,7 @@ def blocks() -> str:
         p.box(x, y, 64 * scale, 64 * scale, "free")
         for col, row, cols, rows, kind in inside:
             p.box(x + col * scale, y + row * scale, cols * scale, rows * scale, kind)
-    p.text(322, 270, "what is left empty is what utilisation counts", anchor="start")
+    p.text(322, 270, "what is left empty lowers utilisation", anchor="start")
     return p.svg()
 
 
@@ -163,6 +167,48 @@ def reloads() -> str:
     return p.svg()
 
 
+def chip() -> str:
+    """A chip: DRAM and the host outside, a memory that the cores share, in each core buffers, arrays, vector unit."""
+    p = Picture(
+        660, 262, "A chip: DRAM, a shared memory, and cores with buffers, arrays and a vector unit; a host beside"
+    )
+    p.box(12, 40, 92, 44, "box")
+    p.text(58, 67, "DRAM")
+    p.box(12, 176, 92, 44, "box")
+    p.text(58, 203, "host")
+    p.line((58, 84), (58, 176))
+    p.box(142, 22, 80, 222, "box")
+    p.text(182, 127, "shared")
+    p.text(182, 145, "memory")
+    p.line((104, 62), (142, 62))
+    p.box(262, 22, 384, 138, "free")
+    p.text(274, 42, "core 0", anchor="start", kind="strong")
+    for x, y, words, kind in (
+        (274, 56, "input buffer", "input"),
+        (400, 56, "arrays", "weight"),
+        (526, 56, "partial sums", "input"),
+        (526, 110, "vector unit", "unit"),
+        (400, 110, "output buffer", "input"),
+    ):
+        p.box(x, y, 108, 36, kind)
+        p.text(x + 54, y + 23, words)
+    p.line((382, 74), (399, 74), arrow=True)
+    p.line((508, 74), (525, 74), arrow=True)
+    p.line((580, 92), (580, 109), arrow=True)
+    p.line((526, 128), (509, 128), arrow=True)
+    p.line((222, 74), (273, 74), arrow=True)
+    p.text(241, 66, "DMA", kind="small")
+    p.line((400, 128), (223, 128), arrow=True)
+    p.text(241, 121, "DMA", kind="small")
+    p.box(262, 176, 384, 28, "free")
+    p.text(274, 195, "core 1", anchor="start", kind="strong")
+    p.line((222, 190), (262, 190))
+    p.box(262, 216, 384, 28, "free")
+    p.text(274, 235, "...", anchor="start", kind="strong")
+    p.line((222, 230), (262, 230))
+    return p.svg()
+
+
 def proofs() -> str:
     """Who compares what: artefacts in a row, checks below them."""
     p = Picture(660, 330, "Artefacts from the model to the program, and the checks that join them")
@@ -186,17 +232,17 @@ def proofs() -> str:
     p.box(404, 150, 244, 40, "unit")
     p.text(526, 175, "simulator, integers")
     p.line((588, 125), (588, 150), kind="wire", arrow=True)
-    p.box(142, 150, 200, 40, "input")
-    p.text(242, 175, "reference evaluator")
-    p.box(142, 215, 200, 40, "weight")
-    p.text(242, 240, "golden.onnx in ONNX Runtime")
-    p.box(142, 280, 200, 40, "box")
-    p.text(242, 305, "model.onnx in ONNX Runtime")
-    p.line((404, 170), (342, 170), kind="curve")
-    p.text(373, 162, "=", kind="strong")
-    p.line((430, 190), (430, 235), (342, 235), kind="curve")
-    p.text(386, 228, "=", kind="strong")
-    p.line((142, 300), (118, 300), (118, 170), (142, 170), kind="thin")
+    p.box(138, 150, 222, 40, "input")
+    p.text(249, 175, "reference evaluator")
+    p.box(138, 215, 222, 40, "weight")
+    p.text(249, 240, "golden.onnx in ONNX Runtime")
+    p.box(138, 280, 222, 40, "box")
+    p.text(249, 305, "model.onnx in ONNX Runtime")
+    p.line((404, 170), (360, 170), kind="curve")
+    p.text(382, 162, "=", kind="strong")
+    p.line((430, 190), (430, 235), (360, 235), kind="curve")
+    p.text(395, 228, "=", kind="strong")
+    p.line((138, 300), (118, 300), (118, 170), (138, 170), kind="thin")
     p.text(110, 232, "kernel by kernel:", anchor="end", kind="small")
     p.text(110, 250, "at most one step", anchor="end", kind="small")
     return p.svg()
@@ -205,6 +251,7 @@ def proofs() -> str:
 PICTURES: Final[dict[str, Callable[[], str]]] = {
     "array": array,
     "blocks": blocks,
+    "chip": chip,
     "converter": converter,
     "proofs": proofs,
     "reloads": reloads,

@@ -102,7 +102,7 @@ class RunResult:
 
 
 class Package:
-    """A compiled network. Made by `compile` or `open`; nothing in it changes."""
+    """A compiled network. Made by `compile` or `open_package`; nothing in it changes."""
 
     def __init__(self, contents: Contents) -> None:
         self.contents = contents

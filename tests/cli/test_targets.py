@@ -11,6 +11,7 @@ import pytest
 
 from bitline import api
 from bitline.report.figures import Json
+from bitline.report.html.columns import grouped
 from bitline.target.load import catalog_names, load_target
 from bitline.target.schema import KEYS, entry
 from tests.cli.invoke import Answer, bitline
@@ -151,7 +152,7 @@ def test_the_path_of_a_new_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert ["our test chip" in page for page in pages] == [False, True]
     assert "mine: made from reram-tile" in pages[1]
     for figures, page in zip((before, after), pages, strict=True):
-        assert f"{number(figures, 'latency_us'):,.1f} us" in page
+        assert f"{grouped(number(figures, 'latency_us'), 1)} us" in page
         assert f"{number(figures, 'writes_per_cell_max'):,.0f} writes per inference of the worst cell" in page
     samples = np.random.default_rng(0).normal(0, 1, (1, 1, 28, 28)).astype(np.float32)
     ran = [api.open_package(name).run({"input": samples}) for name in ("before", "after")]

@@ -24,7 +24,7 @@ from bitline.report.html.columns import COLUMNS
 from bitline.target.load import catalog_names, load_target
 from bitline.target.schema import CHECKS, KEYS, entry
 from docs.generate.chips import chip_page
-from docs.generate.diagnostics import messages
+from docs.generate.diagnostics import messages, spaced
 from docs.generate.markdown import plain, prose, table
 from docs.generate.operators import on_host, rows
 from docs.generate.site import PAGES, write
@@ -67,6 +67,12 @@ def test_every_code_has_a_section_and_every_message_a_row() -> None:
     assert all(help == "compile the package again" for help in told["BL0502"].values())
     assert "there is no package here" in told["BL0201"]
     assert told["BL0201"]["there is no package here"] == "give the folder that `bitline compile -o` wrote"
+
+
+def test_dots_of_values_side_by_side_are_told_apart() -> None:
+    assert (
+        spaced("holds ........, is ......, steps 0.....; a, ...") == "holds ... to ..., is ..., steps 0 to ...; a, ..."
+    )
 
 
 def test_every_command_and_option_is_listed() -> None:

@@ -13,10 +13,11 @@ from bitline import api
 from bitline.core.diagnostics import Refusal
 from bitline.core.progress import SILENT
 from bitline.data.grammar import Preprocess
-from bitline.data.load import Rules
+from bitline.data.load import Loaded, Rules
 from bitline.data.sources import find_sources
 from bitline.inference import Classes
 from bitline.inference.files import BATCH, Asked, FileResult, run_sources
+from bitline.inference.simulate import Streams
 from tests.data.pictures import picture, save
 from tests.graph.build import as_model, parsed
 from tests.inference import hooks
@@ -183,6 +184,14 @@ def test_state_of_another_shape_is_that_files_fault(tmp_path: Path) -> None:
     bad, good = compiled("leaky").run_files(f"{tmp_path}/*.npz", keep_state=True)
     assert "state 'h' is float32 [1, 4], given float32 [1, 3]" in bad.errors[0].message
     assert (bad.samples, good.samples) == (0, 2)
+
+
+def test_integers_of_a_state_that_its_type_does_not_hold() -> None:
+    model = as_model(parsed("int32[1] x, int32[1] h) => (int32[1] y", "y = Add(x, h)"))
+    streams = Streams(lambda feeds, check: pytest.fail(f"runs {feeds} {check}"), model, 0, (("y", "h"),))
+    file = Loaded(feeds={"x": np.zeros((1, 1), np.int32)}, count=1, initial={"h": np.array([[2**32 + 1]])})
+    with pytest.raises(Refusal, match="state 'h' is int32, given 4294967297"):
+        list(streams([file]))
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,22 @@ def test_headline_and_explanations_are_there() -> None:
         assert explanation in text
 
 
+def test_the_headline_writes_thousands_as_the_tables_do_and_long_values_small() -> None:
+    facts = replace(
+        synthetic.facts(), summary=(("instructions", "6,940 static, 210,884 executed", ""), ("a", "1,2", ""))
+    )
+    text = render(
+        facts=facts,
+        network=synthetic.network(),
+        blocks=synthetic.blocks(),
+        trace=synthetic.trace(),
+        chip=synthetic.chip(),
+    )
+    space = "\N{NARROW NO-BREAK SPACE}"
+    assert f'<span class="value long">6{space}940 static, 210{space}884 executed</span>' in text
+    assert '<span class="value">1,2</span>' in text
+
+
 def test_blocks_are_drawn_to_scale_and_resident_ones_shown_first() -> None:
     plan = floor_plan(synthetic.network(), synthetic.blocks(), synthetic.chip())
     assert [(core.core, [array.array for array in core.arrays]) for core in plan.cores] == [(0, [0, 1]), (1, [])]

@@ -108,6 +108,8 @@ def halves(part: Part, *starts: int) -> tuple[Part, ...]:
 
 
 SPOILT: dict[str, tuple[Spoil, str]] = {
+    "integers of the user beyond their type": (
+        lambda n, c: (replace(n, ports=(replace(n.ports[0], limits=(0, 1 << 40)), *n.ports[1:])), c), "values 0..1099"),
     "parts that overlap": (moved(lambda p: halves(p, 0, 1)), "parts that do not cover the result once"),
     "parts that leave a hole": (moved(lambda p: halves(p, 0)), "parts that do not cover the result once"),
     "a part twice": (moved(lambda p: (p, p)), "parts that do not cover the result once"),

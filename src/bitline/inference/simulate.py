@@ -94,4 +94,7 @@ class Streams(Generic[R]):
                 message = f"state {name!r} is {zeros.dtype} {list(zeros.shape)}, given {x.dtype} {list(x.shape)}"
                 raise refuse("BL0105", message, help="give the state before the first sample, or leave it out")
             given[name] = x.reshape(zeros.shape).astype(zeros.dtype)
+            if zeros.dtype.kind in "iu" and not np.array_equal(given[name], x.reshape(zeros.shape)):
+                message = f"state {name!r} is {zeros.dtype}, given {int(x.min())}..{int(x.max())}"
+                raise refuse("BL0105", message, help="give numbers of that type")
         return given

@@ -389,8 +389,9 @@ class Port:
 
     `shape` is the model's, `view` takes its index to the stored tensor. `real` means that the user's side is float and
     the host quantises or dequantises with the tensor's scale; the chip sees integers only. `dtype`: numpy's name of the
-    user's type. `clamp`: the model clips this input before it quantises it, to these integers. `state`: the input that
-    this output feeds at the next step of a stream.
+    user's type. `clamp`: the model clips this input before it quantises it, to these integers. `limits`: what
+    integers of the user have to lie in, where the stored type holds more than kernels can compute with. `state`: the
+    input that this output feeds at the next step of a stream.
     """
 
     name: str
@@ -401,6 +402,7 @@ class Port:
     real: bool
     dtype: str = "float32"
     clamp: tuple[int, int] | None = None
+    limits: tuple[int, int] | None = None
     state: str = ""
 
 

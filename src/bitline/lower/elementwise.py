@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,10 @@ FEWEST_BITS = 8
 """Of the largest mantissa."""
 LENGTH_BITS = 51
 """The two squares together stay below 2^52."""
+PARTIAL_SUM_BITS = 30
+"""Of a sum of some of many tensors, which is stored in 32."""
+MOST_OPERANDS = 3
+"""Of one sum or comparison; more are combined step by step."""
 QUOTIENT_BITS = 60
 FEWEST_SEGMENTS_BITS = 10
 
@@ -200,7 +205,8 @@ def _operands(state: Lowering, node: onnx.NodeProto) -> list[Value | Scalar]:
 
 
 def lower_sum(state: Lowering, node: onnx.NodeProto, target: Target) -> None:
-    """Up to three tensors that broadcast, and numbers, which go into the bias; one rounding -> `Elementwise`."""
+    """Tensors that broadcast, and numbers, which go into the bias; one rounding -> `Elementwise`. Of more than three
+    tensors a partial sum has 30 bits."""
     signs = [-1.0 if node.op_type == "Sub" and place else 1.0 for place in range(len(node.input))]
     values: list[Value] = []
     factors: list[float] = []
@@ -211,14 +217,33 @@ def lower_sum(state: Lowering, node: onnx.NodeProto, target: Target) -> None:
             continue
         values.append(operand)
         factors.append(sign * state.tensor(operand).scale / target.y.scale)
-    if not 1 <= len(values) <= 3:
-        raise Unfit(node, f"it adds {len(values)} tensors")
+    if not values:
+        raise Unfit(node, "all of its operands are constants")
+    while len(values) > MOST_OPERANDS:
+        value, factor = _partial_sum(state, node, target, values[:MOST_OPERANDS], factors[:MOST_OPERANDS])
+        values, factors = [value, *values[MOST_OPERANDS:]], [factor, *factors[MOST_OPERANDS:]]
     if number == 0.0 and len(values) == 1 and factors[0] > 0 and values[0].view.shape == target.shape:
         rescale(state, node, target, values[0])
         return
     mantissas, shift = common_scale(node, factors, [reach(state.tensor(v)) for v in values], TERM_BITS - 1)
     bias = int(np.clip(np.rint(math.ldexp(number / target.y.scale, shift)), -(2.0**TERM_BITS), 2.0**TERM_BITS))
     add_elementwise(state, target, "sum", list(zip(values, mantissas, strict=True)), bias=bias, shift=shift)
+
+
+def _partial_sum(
+    state: Lowering, node: onnx.NodeProto, target: Target, values: Sequence[Value], factors: Sequence[float]
+) -> tuple[Value, float]:
+    """The sum of some operands, and its factor: a power of two, so that nothing is rounded but the sum."""
+    reaches = [reach(state.tensor(v)) for v in values]
+    most = sum(abs(factor) * r for factor, r in zip(factors, reaches, strict=True))
+    finer = PARTIAL_SUM_BITS - math.frexp(most)[1]
+    scale = math.ldexp(target.y.scale, -finer)
+    mantissas, shift = common_scale(node, [math.ldexp(f, finer) for f in factors], reaches, TERM_BITS - 1)
+    y = replace(target.y, name=state.free(f"{target.y.name}.sum"), dtype="s32", scale=scale, zero_point=0, onnx="")
+    low, high = LIMITS["s32"]
+    part = replace(target, y=y, low=low, high=high)
+    add_elementwise(state, part, "sum", list(zip(values, mantissas, strict=True)), shift=shift)
+    return state.quantised.pop(y.name), math.ldexp(1.0, -finer)
 
 
 def lower_product(state: Lowering, node: onnx.NodeProto, target: Target) -> None:
@@ -272,7 +297,7 @@ def lower_quotient(state: Lowering, node: onnx.NodeProto, target: Target) -> Non
 
 
 def lower_extreme(state: Lowering, node: onnx.NodeProto, target: Target) -> None:
-    """Up to three tensors that broadcast; a number becomes a limit of the result -> `Elementwise`."""
+    """Tensors that broadcast; a number becomes a limit of the result -> `Elementwise`, several for more than three."""
     largest = node.op_type == "Max"
     low, high = target.low, target.high
     values: list[Value] = []
@@ -283,13 +308,21 @@ def lower_extreme(state: Lowering, node: onnx.NodeProto, target: Target) -> None
         step = np.rint(np.clip(operand.real / target.y.scale, -(2.0**40), 2.0**40)) + target.y.zero_point
         limit = int(np.clip(step, target.low, target.high))
         low, high = (max(low, limit), high) if largest else (low, min(high, limit))
-    if not 1 <= len(values) <= 3:
-        raise Unfit(node, f"it compares {len(values)} tensors")
-    bounded = Target(y=target.y, nodes=target.nodes, shape=target.shape, low=low, high=max(low, high))
+    if not values:
+        raise Unfit(node, "all of its operands are constants")
+    bounded = replace(target, low=low, high=max(low, high))
+    op: Operator = "largest" if largest else "smallest"
+    while len(values) > MOST_OPERANDS:  # rounding is monotone: on the grid of the result nothing is lost
+        y = replace(target.y, name=state.free(f"{target.y.name}.{op}"), onnx="")
+        _add_extreme(state, node, replace(bounded, y=y), op, values[:MOST_OPERANDS])
+        values = [state.quantised.pop(y.name), *values[MOST_OPERANDS:]]
+    _add_extreme(state, node, bounded, op, values)
+
+
+def _add_extreme(state: Lowering, node: onnx.NodeProto, target: Target, op: Operator, values: Sequence[Value]) -> None:
     factors = [state.tensor(v).scale / target.y.scale for v in values]
     mantissas, shift = common_scale(node, factors, [reach(state.tensor(v)) for v in values])
-    op: Operator = "largest" if largest else "smallest"
-    add_elementwise(state, bounded, op, list(zip(values, mantissas, strict=True)), shift=shift)
+    add_elementwise(state, target, op, list(zip(values, mantissas, strict=True)), shift=shift)
 
 
 def lower_prelu(state: Lowering, node: onnx.NodeProto, target: Target) -> None:

@@ -136,7 +136,8 @@ class _Builder:
                 name = self.op("Gather", name, self.constant(values + first), axis=axis + 1)
         order = [d for axis in digits for d in axis]
         split = self.op("Reshape", name, self.integers(*(read.digits[d] for d in order)))
-        turned = self.op("Transpose", split, perm=[order.index(d) for d in range(len(order))])
+        places = [order.index(d) for d in range(len(order))]
+        turned = self.op("Transpose", split, perm=places) if places else split
         return self.op("Reshape", turned, self.integers(*read.shape))
 
     def padded(self, name: str, tensor: Tensor, pads: list[int], padding: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -13,7 +14,8 @@ from bitline.core.diagnostics import Diagnostic, Refusal, refuse
 from bitline.engines.protobuf import serialised
 from bitline.graph.macs import node_macs
 from bitline.graph.model import reads
-from bitline.ir.kernels import Dtype, Host, Port, Tensor
+from bitline.ir.kernels import LIMITS, Dtype, Host, Port, Tensor
+from bitline.lower.integers import Interval
 from bitline.lower.qdq import QdqGraph, Value
 from bitline.lower.state import Lowering, name_of
 from bitline.lower.stored import stored_view
@@ -44,6 +46,10 @@ ELEMENT: dict[Dtype, int] = {
     "s64": TensorProto.INT64,
     "f32": TensorProto.FLOAT,
 }
+
+
+RESULT, ROW, LOW, HIGH = ".result", ".check.row", ".check.low", ".check.high"
+"""What the names of a subgraph's own tensors end with: the result; integers as one row, and their limits."""
 
 
 def stored_dtype(graph: QdqGraph, name: str, place: str) -> Dtype:
@@ -141,19 +147,42 @@ class _Subgraph:
     def add_trigger(self) -> None:
         """One number that nothing reads: results that depend on no input are computed when this was stored."""
         number = self.state.scalar_tensor(1.0)
-        value = self.state.copied(number, *stored_view((1,), "rows"), "constant result")
+        value = self.state.copied(number, *stored_view((), "rows"), "constant result")
         self.xs.append(value.tensor)
         self.inputs.append(helper.make_tensor_value_info("constant result.trigger", TensorProto.INT8, [1]))
 
-    def add_output(self, name: str, dtype: Dtype) -> onnx.ValueInfoProto:
-        """The result in its stored type."""
-        out = f"{name}.result"
+    def add_output(self, name: str, dtype: Dtype, limits: Interval | None) -> onnx.ValueInfoProto:
+        """The result in its stored type, checked to lie within the limits."""
+        out = f"{name}{RESULT}"
         same = self.graph.types.get(name) == ELEMENT[dtype]
-        node = helper.make_node("Identity" if same else "Cast", [name], [out], name=f"{name}.out")
+        source = name if limits is None else self._checked(name, limits)
+        node = helper.make_node("Identity" if same else "Cast", [source], [out], name=f"{name}.out")
         if not same:
             node.attribute.append(helper.make_attribute("to", ELEMENT[dtype]))
         self.after.append(node)
         return helper.make_tensor_value_info(out, ELEMENT[dtype], list(self.graph.shapes[name]))
+
+    def _checked(self, name: str, limits: Interval) -> str:
+        """The integers `name` again. Where one lies outside, ONNX Runtime ends: a Gather takes row 1 of 1 row."""
+        kind = helper.tensor_dtype_to_np_dtype(self.graph.types[name])
+        constants = {f"{name}{LOW}": np.array(limits[0], kind), f"{name}{HIGH}": np.array(limits[1], kind)}
+        one_row, shape = f"{name}.check.one_row", f"{name}.check.shape"
+        constants |= {one_row: np.array([1, -1]), shape: np.array(self.graph.shapes[name], np.int64)}
+        self.initializers |= {key: numpy_helper.from_array(value, key) for key, value in constants.items()}
+        below, above, outside, number, worst, inside, checked = (
+            f"{name}.check.{step}" for step in ("below", "above", "outside", "number", "worst", "inside", "result")
+        )
+        self.after += [
+            helper.make_node("Reshape", [name, one_row], [f"{name}{ROW}"], name=f"{name}{ROW}"),
+            helper.make_node("Less", [f"{name}{ROW}", f"{name}{LOW}"], [below], name=below),
+            helper.make_node("Greater", [f"{name}{ROW}", f"{name}{HIGH}"], [above], name=above),
+            helper.make_node("Or", [below, above], [outside], name=outside),
+            helper.make_node("Cast", [outside], [number], name=number, to=TensorProto.INT32),
+            helper.make_node("ReduceMax", [number], [worst], name=worst, keepdims=0),
+            helper.make_node("Gather", [f"{name}{ROW}", worst], [inside], name=inside),
+            helper.make_node("Reshape", [inside, shape], [checked], name=checked),
+        ]
+        return checked
 
     def model(self, outputs: Sequence[onnx.ValueInfoProto]) -> onnx.ModelProto:
         graph = helper.make_graph(
@@ -198,8 +227,11 @@ def in_rows(state: Lowering, value: Value, origin: str) -> Value:
     return state.copied(value, stored, view, origin)
 
 
-def add_host(state: Lowering, name: str, y: Tensor, why: str, clamp: onnx.NodeProto | None = None) -> None:
-    """A kernel whose one result is the ONNX tensor `name`, stored as `y`; raises `Refusal` where it cannot be run."""
+def add_host(state: Lowering, name: str, y: Tensor, why: str, limits: Interval | None = None) -> None:
+    """A kernel whose one result is the ONNX tensor `name`, stored as `y`; raises `Refusal` where it cannot be run.
+
+    With `limits` its run ends where an integer lies outside.
+    """
     graph = state.graph
     part = _Subgraph(state, [name])
     part.add_inputs()
@@ -213,7 +245,7 @@ def add_host(state: Lowering, name: str, y: Tensor, why: str, clamp: onnx.NodePr
         raise Refusal([*graph.problems, _unreadable(state, name, missing)])
     if not part.xs:
         part.add_trigger()
-    output = part.add_output(name, y.dtype)
+    output = part.add_output(name, y.dtype, limits)
     model = part.model([output])
     nodes = tuple(dict.fromkeys(name_of(node) for node in part.nodes if node.op_type not in QDQ)) or (name,)
     kernel = state.free(nodes[-1])
@@ -240,21 +272,12 @@ def _unreadable(state: Lowering, name: str, missing: Sequence[str]) -> Diagnosti
     return refuse("BL0304", what, place=f"{state.graph.name}:{name}", help="export the model again").diagnostics[0]
 
 
-def float_input(state: Lowering, name: str) -> Value:
-    """A graph input that is handed on as the user gives it."""
+def float_input(state: Lowering, name: str, limits: Interval | None) -> Value:
+    """A graph input that is handed on as the user gives it, integers within the limits."""
     value = plain_tensor(state, name, name)
     tensor = state.tensor(value)
     if tensor.dtype == "s64":  # indices and masks, which kernels can read; the host checks that they fit
-        tensor = Tensor(
-            name=tensor.name,
-            shape=tensor.shape,
-            dtype="s32",
-            scale=1.0,
-            zero_point=0,
-            onnx=tensor.onnx,
-            view=tensor.view,
-        )
-        state.tensors[tensor.name] = tensor
+        tensor = state.tensors[tensor.name] = replace(tensor, dtype="s32")
     onnx_type = helper.tensor_dtype_to_np_dtype(state.graph.types[name])
     state.ports.append(
         Port(
@@ -265,6 +288,7 @@ def float_input(state: Lowering, name: str) -> Value:
             direction="input",
             real=False,
             dtype=str(np.dtype(onnx_type)),
+            limits=limits if tensor.dtype == "s32" and limits != LIMITS["s32"] else None,
         )
     )
     return Value(tensor=tensor.name, view=value.view)

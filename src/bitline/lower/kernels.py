@@ -32,6 +32,7 @@ from bitline.lower.elementwise import (
 )
 from bitline.lower.halves import by_halves
 from bitline.lower.host import add_host, float_input, plain_tensor
+from bitline.lower.integers import WRAPPING, IntegerRanges, within
 from bitline.lower.layout import VIEWS, lower_concat, lower_pad, lower_scatter
 from bitline.lower.linear import lower_conv, lower_conv_transpose, lower_gemm
 from bitline.lower.qdq import DTYPES, QdqGraph, Value, read_qdq
@@ -51,8 +52,6 @@ INTEGER = {
 }
 """Types whose values kernels compute with as they are."""
 ON_INTEGERS = ("Cast", "Equal", "Not", "Mod", "Where", "Add", "Sub", "Mul", "Max", "Min")
-WRAPPING = ("Add", "Sub", "Mul")
-"""Beyond 32 bits kernels saturate; of fewer bits these would have to wrap around."""
 INTEGER_OPERATORS: dict[str, tuple[Operator, tuple[int, ...]]] = {
     "Equal": ("equal", (0, 0)),
     "Not": ("equal", (0, 0)),
@@ -114,16 +113,18 @@ class _Walk(Lowering):
     def __init__(self, graph: QdqGraph, make_math: MakeMath, unary: UnaryTable) -> None:
         super().__init__(graph, make_math, unary)
         self.inputs = {i.name for i in self.graph.proto.graph.input}
+        self.ranges = IntegerRanges(graph)
         self.unseen: dict[str, Unfit] = {}  # layout operators that no view and no copy can say, by their result
         self.names |= {n.output[0] for n in self.graph.proto.graph.node if n.op_type == "QuantizeLinear"}
 
     def run(self) -> Lowered:
         graph = self.graph
+        self.ranges.narrow()
         for value in graph.proto.graph.input:
             if self._only_dequantised(value.name):
                 self._integer_input(value.name)
             elif self._read_as_it_is(value.name):
-                self.values[value.name] = float_input(self, value.name)
+                self.values[value.name] = float_input(self, value.name, self.ranges.to_check(value.name))
         self.walk()
         for output in graph.proto.graph.output:
             try:
@@ -333,11 +334,13 @@ class _Walk(Lowering):
         node = self.graph.producer.get(name)
         if kind not in INTEGER or node is None or self.graph.constant(name) is not None:
             return None
+        if not within(self.ranges.of(name), LIMITS["s32"]):
+            raise Unfit(node, "its results can leave 32 bits")
         value = plain_tensor(self, name, name)
         tensor = self.tensors.pop(value.tensor)
         if tensor.dtype == "s64":  # indices and masks: kernels read 32 bits
             tensor = replace(tensor, dtype="s32")
-        add_host(self, name, tensor, f"{node.op_type} {name_of(node)!r}: no unit does it on integers")
+        add_host(self, name, tensor, self._why_on_host(name), self.ranges.to_check(name))
         self.values[name] = value
         return value
 
@@ -398,6 +401,8 @@ class _Walk(Lowering):
             return
         if node.op_type in WRAPPING and kind not in (TensorProto.INT32, TensorProto.INT64):
             raise Unfit(node, "its results wrap around")
+        if node.op_type in WRAPPING and not self.ranges.fits(node):
+            raise Unfit(node, "its results can leave 32 bits")
         operands = [self._whole_number(node, place) for place in range(len(node.input))]
         found = INTEGER_OPERATORS.get(node.op_type)
         if found is None or attribute(node, "fmod", 0) or len(operands) > len(found[1]):
@@ -434,7 +439,7 @@ class _Walk(Lowering):
         return self._number(int(operand.real)) if isinstance(operand, Scalar) else operand
 
     def _number(self, number: int) -> Value:
-        return self.constant_tensor(f"integer {number}", np.array([number], np.int64), "s32", 1.0, 0)
+        return self.constant_tensor(f"integer {number}", np.array(number, np.int64), "s32", 1.0, 0)
 
     def _output(self, name: str) -> None:
         value = self.values.get(name) or self.quantised.get(name)
@@ -476,6 +481,8 @@ class _Walk(Lowering):
         if node is None:
             return "a constant result"
         what = f"{node.op_type} {name_of(node)!r}"
+        if node.op_type in WRAPPING and self.graph.types.get(name) in INTEGER and not self.ranges.fits(node):
+            return f"{what}: its results can leave 32 bits"
         if self.graph.types.get(name) in INTEGER:
             return f"{what}: no unit does it on {kind}"
         return f"{what}: its result is {kind} on no grid of integers"

@@ -195,7 +195,7 @@ class Lowering:
     def scalar_tensor(self, real: float) -> Value:
         """A number as a stored tensor of one element: its sign, its size as the scale."""
         sign = int(np.sign(real))
-        return self.constant_tensor(f"number {real!r}", np.array([sign]), "s8", abs(real) or 1.0, 0)
+        return self.constant_tensor(f"number {real!r}", np.array(sign), "s8", abs(real) or 1.0, 0)
 
     # -- copies ----------------------------------------------------------------------------------------------------
 

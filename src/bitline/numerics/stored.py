@@ -26,12 +26,12 @@ def dequantise(values: Array, tensor: Tensor) -> npt.NDArray[np.float32]:
 
 def to_stored(values: Array, port: Port, tensor: Tensor) -> Array:
     """Samples [n, elements of port.shape] in any shape -> [n, H, W, C] as the tensor is stored, integers unless it is
-    float. Raises `Refusal` (BL0105) for integers that the stored type cannot hold."""
+    float. Raises `Refusal` (BL0105) for integers that the chip cannot store, or compute with."""
+    if not port.real and not _float(tensor):
+        _check_range(values, port, tensor)
     taken = quantise_real(values, tensor) if port.real else values.astype(NUMPY["f32" if _float(tensor) else "s64"])
     if port.clamp is not None:
         taken = np.clip(taken, *port.clamp)
-    if not port.real and not _float(tensor):
-        _check_range(taken, port, tensor)
     flat = taken.reshape(len(values), -1)
     stored = np.zeros((len(values), int(np.prod(tensor.shape))), flat.dtype)
     stored[:, port.view.evaluate().reshape(-1)] = flat
@@ -43,11 +43,11 @@ def _float(tensor: Tensor) -> bool:
 
 
 def _check_range(values: Array, port: Port, tensor: Tensor) -> None:
-    low, high = LIMITS[tensor.dtype]
+    low, high = port.limits or LIMITS[tensor.dtype]
     if values.size and not (low <= int(values.min()) and int(values.max()) <= high):
         raise refuse(
             "BL0105",
-            f"input {port.name!r} holds {int(values.min())}..{int(values.max())}; the chip stores {low}..{high}",
+            f"input {port.name!r} holds {int(values.min())}..{int(values.max())}; the chip takes {low}..{high}",
             place=port.name,
             help="give numbers within that range",
         )

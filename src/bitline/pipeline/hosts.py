@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 
-from bitline.engines.ort import Session
+from bitline.core.diagnostics import Refusal, refuse
+from bitline.engines.ort import Session, run_model
 from bitline.ir.kernels import NUMPY, Constants, Host, Network
+from bitline.lower.host import HIGH, LOW, RESULT, ROW
 from bitline.sim.machine import HostFunction
 
 Array = npt.NDArray[np.generic]
@@ -24,7 +27,8 @@ class HostKernels:
         self.sessions: dict[str, Session] = {}
 
     def run(self, kernel: Host, inputs: Sequence[Array]) -> list[Array]:
-        """Stored outputs from stored inputs, each [H, W, C]."""
+        """Stored outputs from stored inputs, each [H, W, C]. Raises `Refusal`: integers beyond their limits (BL0105),
+        whatever else ONNX Runtime ends at (BL0202)."""
         session = self.sessions.get(kernel.name)
         if session is None:
             model = self.constants[kernel.model].astype(np.uint8).tobytes()
@@ -32,11 +36,37 @@ class HostKernels:
         feeds: dict[str, Array] = {}
         for (name, (dtype, shape)), value in zip(session.inputs.items(), inputs, strict=True):
             feeds[name] = np.ascontiguousarray(value.astype(dtype)).reshape(shape)
-        values = session.run(feeds)
+        try:
+            values = session.run(feeds)
+        except Refusal:
+            self._check_limits(kernel, feeds)
+            raise
         return [
             made.astype(NUMPY[self.network.tensor(y).dtype]).reshape(self.network.tensor(y).shape)
             for y, made in zip(kernel.ys, values.values(), strict=True)
         ]
+
+    def _check_limits(self, kernel: Host, feeds: Mapping[str, Array]) -> None:
+        """Raise `Refusal` (BL0105) where the subgraph ends because of integers beyond their limits."""
+        model = onnx.load_model_from_string(self.constants[kernel.model].astype(np.uint8).tobytes())
+        name = model.graph.output[0].name.removesuffix(RESULT)
+        limits = {t.name: t for t in model.graph.initializer if t.name in (f"{name}{LOW}", f"{name}{HIGH}")}
+        places = [node.name for node in model.graph.node]
+        if len(limits) < 2 or f"{name}{ROW}" not in places:
+            return
+        kind = limits[f"{name}{LOW}"].data_type
+        del model.graph.node[places.index(f"{name}{ROW}") + 1 :]
+        del model.graph.output[:]
+        model.graph.output.append(onnx.helper.make_tensor_value_info(f"{name}{ROW}", kind, None))
+        row = run_model(model, feeds, optimise=False, place=kernel.name)[f"{name}{ROW}"]
+        low, high = (int(onnx.numpy_helper.to_array(limits[f"{name}{end}"])) for end in (LOW, HIGH))
+        if int(row.min()) < low or int(row.max()) > high:
+            raise refuse(
+                "BL0105",
+                f"tensor {name!r} holds {int(row.min())}..{int(row.max())}; the chip takes {low}..{high}",
+                place=kernel.name,
+                help="give inputs that keep it within that range, or compute it outside of the network",
+            ) from None
 
     @cached_property
     def functions(self) -> tuple[HostFunction, ...]:

@@ -35,7 +35,7 @@ FIGURES: Final = _terms(
     (
         "proof",
         "",
-        "`bound` where all blocks stay and lie in exactly `lower_bound` arrays, so that fewer cannot do; `none`",
+        "`bound` where all blocks stay and lie in exactly `lower_bound` arrays, so that fewer cannot do; else `none`",
     ),
     ("row_cuts", "", "edges between blocks above one another in the same matrix; each adds one sum per output"),
     ("col_cuts", "", "edges between blocks beside one another in the same matrix"),
@@ -135,7 +135,7 @@ PLACE: Final = _terms(
     ("interval", "MVMs", "per inference, of the array that fires most"),
     ("lower_bound", "arrays", "no packing of these blocks takes fewer"),
     ("bound", "", "which bound that is"),
-    ("proof", "", "`bound` where arrays_used = lower_bound: optimal for this cut; `none`"),
+    ("proof", "", "`bound` where arrays_used = lower_bound: optimal for this cut; else `none`"),
     ("utilisation", "0 to 1", "weights of the blocks / cells of the arrays used"),
     ("pieces", "blocks", "blocks of weights"),
     ("row_cuts", "", "edges between blocks above one another in the same matrix"),

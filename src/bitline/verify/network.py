@@ -125,6 +125,8 @@ def _port(port: Port, tensor: Tensor) -> Iterator[Diagnostic]:
     yield from _all_of(port.view, tensor, place)
     if prod(port.shape) != prod(tensor.shape):
         yield _error(f"shape {list(port.shape)} for a tensor stored as {list(tensor.shape)}", place)
+    if port.limits is not None:
+        yield from _range(place, tensor, *port.limits)
 
 
 def _values(tensor: Tensor, constants: Constants) -> Iterator[Diagnostic]:

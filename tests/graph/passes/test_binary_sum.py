@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx
 import pytest
 from hypothesis import given
@@ -44,6 +45,19 @@ def test_names_that_are_taken_stay_theirs() -> None:
     assert lines(after) == ["y_0 = Relu(a)", "y_0_1 = Add(y_0, b)", "y = Add(y_0_1, c)"]
     assert [node.name for node in after.graph.node] == ["s/0", "s/0_1", "s"]
     assert_same_function(before, after, tolerance=0)
+
+
+@pytest.mark.parametrize("op_type", ["Sum", "Max", "Min"])
+def test_many_operands_of_a_quantised_model_stay(op_type: str) -> None:
+    """What a chain has in between would have no scale; integers need none, and of two Sum is Add."""
+    grid = {"s": np.array(0.1, np.float32), "z": np.array(0, np.int8)}
+    body = f"d = DequantizeLinear(q, s, z) y = {op_type}(d, b, c)"
+    before = parsed("int8[3] q, float[3] b, float[3] c) => (float[3] y", body, grid)
+    assert binary_sum(before) == before
+    body = "d = DequantizeLinear(q, s, z) y = Sum(d, b) k = Max(i, j, i) e = Min(b)"
+    before = parsed("int8[3] q, float[3] b, int64[3] i, int64[3] j) => (float[3] y, int64[3] k, float[3] e", body, grid)
+    chain = ["k_0 = Max(i, j)", "k = Max(k_0, i)"]
+    assert lines(binary_sum(before))[1:] == ["y = Add(d, b)", *chain, "e = Identity(b)"]
 
 
 @given(st.integers(1, 7), st.sampled_from(["Sum", "Max", "Min"]))

@@ -6,7 +6,7 @@ A pass takes and returns a `ModelProto` and leaves its argument as it is. `simpl
     fold_constants       what depends on constants only is computed; branches never taken, Identity and Dropout go
     second_outputs       LayerNormalization and MaxPool whose side results are used become two
     explicit_pads        auto_pad and output_shape become numbers
-    binary_sum           Sum, Max and Min of many become operators of two
+    binary_sum           Sum, Max and Min of many become operators of two, unless they are quantised
     fuse_layernorm       LayerNorm written in plain operators becomes LayerNormalization
     fuse_gelu            GELU written in plain operators becomes Gelu
     fuse_hardswish       hard-swish written in plain operators becomes HardSwish

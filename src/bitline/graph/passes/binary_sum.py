@@ -4,6 +4,8 @@
     y = Max(a)         -->   y = Identity(a)
 
 From left to right, as ONNX Runtime adds. The last node keeps the name, those before it get `/0`, `/1`, ...
+
+In a quantised model floats of three and more stay as they are: what a chain has in between would have no scale.
 """
 
 from __future__ import annotations
@@ -19,9 +21,11 @@ def binary_sum(model: onnx.ModelProto) -> onnx.ModelProto:
     binary = copied(model)
     graph = binary.graph
     wiring = Wiring(graph)
+    quantised = any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in graph.node)
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
-        if node.op_type in _BINARY and (node.op_type == "Sum" or len(node.input) != 2):
+        whole = quantised and len(node.input) > 2 and wiring.elem_type(node.output[0]) == onnx.TensorProto.FLOAT
+        if node.op_type in _BINARY and not whole and (node.op_type == "Sum" or len(node.input) != 2):
             nodes += _chain(node, wiring)
         else:
             nodes.append(node)

@@ -124,7 +124,7 @@ COLUMNS: Final[tuple[Column, ...]] = (
     Column(
         heading="time",
         unit="%",
-        tip="duration / latency of the inference. Layers may run at the same time, so the sum may pass 100 %.",
+        tip="Part of the inference.\nduration / latency\nLayers may run at the same time, so the sum may pass 100 %.",
         value=lambda r: r.time_share,
         share=True,
     ),
@@ -138,8 +138,8 @@ COLUMNS: Final[tuple[Column, ...]] = (
     Column(
         heading="energy share",
         unit="%",
-        tip="energy of the layer / energy of the inference. What is missing to 100 % is power at rest "
-        "and instructions that belong to no layer.",
+        tip="Part of the energy of the inference.\nenergy of the layer / energy of the inference\n"
+        "What is missing to 100 % is power at rest and instructions that belong to no layer.",
         value=lambda r: r.energy_share,
         share=True,
     ),

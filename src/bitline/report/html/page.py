@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -69,6 +70,7 @@ def render(
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["grouped"] = _grouped
     environment.policies["json.dumps_kwargs"] = {"sort_keys": True, "separators": (",", ":")}
     script = _own("page.js")
     layers = layer_table(network, blocks, trace, chip)
@@ -95,6 +97,11 @@ def render(
         data=_data(network, blocks, bars, plan),
         printable=printable,
     )
+
+
+def _grouped(text: str) -> str:
+    """Words of the console with thousands as the tables of this page have them."""
+    return re.sub(r"(?<=\d),(?=\d{3})", "\N{NARROW NO-BREAK SPACE}", text)
 
 
 def _own(name: str) -> str:
@@ -188,7 +195,7 @@ def _data_sheet(chip: Chip) -> tuple[SheetRow, ...]:
                 key=key,
                 value=_plain(value),
                 source=found.source,
-                meaning=meaning(key),
+                meaning=meaning(key).replace("`", ""),
                 estimated=found.source.startswith("estimated"),
             )
         )
@@ -202,6 +209,6 @@ def _plain(value: object) -> str:
         case int():
             return grouped(value)
         case float():
-            return f"{value:g}" if abs(value) < 1e6 else grouped(value)
+            return f"{value:g}" if abs(value) < 1e3 or value % 1 else grouped(value)
         case _:
             return str(value)
