@@ -192,6 +192,11 @@ def facts_of(model: str, chip: Chip, figures: Mapping[str, Json]) -> Facts:
     keys = ", ".join(limit.partition(":")[0] for limit in found)
     told = f"stated by the target, not done by programs: {'; '.join(found)}"
     stated = (("not carried out", keys, told),) if found else ()
+    streamed: tuple[tuple[str, str, str], ...] = ()
+    if number("stream_inputs") > 1:
+        rate = f"{number('interval_us'):,.1f} us, {number('samples_per_s'):,.0f} results per second"
+        meaning = f"from one result to the next; {number('stream_window'):.0f} inputs are on their way at once"
+        streamed = (("interval", rate, meaning),)
     return Facts(
         title=f"{model} on {chip.name}",
         model=model,
@@ -219,6 +224,7 @@ def facts_of(model: str, chip: Chip, figures: Mapping[str, Json]) -> Facts:
                 "stored in the queues; carried out by all cores in one inference",
             ),
             ("latency", f"{number('latency_us'):,.1f} us", "first to last event of one inference"),
+            *streamed,
             ("energy", f"{number('energy_uj'):,.2f} uJ", "sum over instructions, and leakage for the latency"),
             (
                 "DRAM traffic",

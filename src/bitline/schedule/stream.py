@@ -31,13 +31,21 @@ class Frames:
 
 def check_streams(network: Network, resident: bool) -> None:
     """Raise `Refusal` (BL0101) for a network whose inputs cannot follow one another as a pipeline."""
-    whys: list[str] = []
+    hosts = [kernel.name for kernel in network.kernels if isinstance(kernel, Host)]
+    states = [port.name for port in network.ports if port.state]
+    whys: list[tuple[str, str]] = []
     if not resident:
-        whys.append("its weights do not all stay in the arrays")
+        whys.append(
+            ("its weights do not all stay in the arrays", "take a target that holds them, or leave --stream out")
+        )
     if network.repeats:
-        whys.append("it has a recurrent layer")
-    whys += [f"{kernel.name!r} runs on the host" for kernel in network.kernels if isinstance(kernel, Host)][:1]
-    whys += [f"{port.name!r} carries state from input to input" for port in network.ports if port.state][:1]
+        whys.append(("it has a recurrent layer", "leave --stream out: its steps follow one another"))
+    if hosts:
+        whys.append((f"{hosts[0]!r} runs on the host", "leave --stream out; `bitline check` says why it is there"))
+    if states:
+        whys.append(
+            (f"{states[0]!r} carries state from input to input", "leave --stream out, and run with --keep-state")
+        )
     if whys:
         raise Refusal(
             [
@@ -45,9 +53,9 @@ def check_streams(network: Network, resident: bool) -> None:
                     code="BL0101",
                     message=f"no pipeline over a stream of inputs: {why}",
                     place=network.name,
-                    help="compile without --stream, or for a target that holds all weights",
+                    help=way_out,
                 )
-                for why in whys
+                for why, way_out in whys
             ]
         )
 
