@@ -35,6 +35,7 @@ from bitline.ir.kernels import (
     Tensor,
 )
 from bitline.numerics.elementwise import CURVE_FRACTION_BITS
+from bitline.numerics.norm import INVERSE_BITS, VARIANCE_BITS
 
 Array = npt.NDArray[np.generic]
 OPSET = 18
@@ -403,7 +404,7 @@ class _Builder:
         self.stored(self.finish_integer(quotient, y, *LIMITS[y.dtype]), y, kernel.write)
 
     def round_shift(self, value: str, power: str) -> str:
-        """RNE(value / power) of int64, power a power of two of at least 2."""
+        """RNE(value / power) of int64, power a power of two."""
         rest = self.op("Mod", value, power)
         floor = self.op("Div", self.op("Sub", value, rest), power)
         twice = self.op("Mul", rest, self.integers(2))
@@ -422,25 +423,28 @@ class _Builder:
 
     def norm(self, kernel: Norm) -> None:
         """`numerics.norm.layer_norm` in int64."""
-        y = self.network.tensor(kernel.y)
+        y, form = self.network.tensor(kernel.y), kernel.format
         n = kernel.read.shape[1]
         x = self.cast(self.gathered(kernel.x, kernel.read, 0), TensorProto.INT64)
         total = self.op("ReduceSum", x, self.integers(-1), keepdims=1)
         squares = self.op("ReduceSum", self.op("Mul", x, x), self.integers(-1), keepdims=1)
         spread = self.op("Sub", self.op("Mul", squares, self.integers(n)), self.op("Mul", total, total))
-        wide = self.op("Add", self.op("Mul", spread, self.integers(256)), self.integers(kernel.epsilon))
-        a = self.between(wide, 1, (1 << 62) - 1)
+        scaling = "Mul" if form.deviation_bits >= 0 else "Div"
+        scaled = self.op(scaling, spread, self.integers(1 << abs(2 * form.deviation_bits)))
+        wide = self.op("Add", scaled, self.integers(form.epsilon))
+        a = self.between(wide, 1, (1 << VARIANCE_BITS) - 1)
         edges = self.constant(np.array([1 << (60 - 2 * i) for i in range(30)], np.int64))
         k = self.op("ReduceSum", self.cast(self.op("Less", a, edges), TensorProto.INT64), self.integers(-1), keepdims=1)
         powers = self.constant(np.array([1 << (2 * i) for i in range(31)], np.int64))
         root = self.floor_root(self.op("Mul", a, self.op("Gather", powers, k, axis=0)))
-        inverse = self.op("Div", self.integers(1 << 61), root)
+        inverse = self.op("Div", self.integers(1 << INVERSE_BITS), root)
         deviation = self.op("Sub", self.op("Mul", x, self.integers(n)), total)
-        downs = self.constant(np.array([1 << (35 - i) for i in range(31)], np.int64))
+        down = INVERSE_BITS - form.deviation_bits - form.normal_bits
+        downs = self.constant(np.array([1 << max(down - i, 0) for i in range(31)], np.int64))
         t = self.round_shift(self.op("Mul", deviation, inverse), self.op("Gather", downs, k, axis=0))
         table = self.constants[kernel.table].astype(np.int64)
         line = self.op("Add", self.op("Mul", t, self.constant(table[:, 0])), self.constant(table[:, 1]))
-        rounded = self.round_shift(line, self.integers(1 << kernel.shift))
+        rounded = self.round_shift(line, self.integers(1 << form.shift))
         self.stored(self.finish_integer(rounded, y, kernel.low, kernel.high), y, kernel.write)
 
     def batch_matmul(self, kernel: BatchMatMul) -> None:
