@@ -57,8 +57,6 @@ class Sketch:
     constants: list[onnx.TensorProto] = field(default_factory=list[onnx.TensorProto])
     loose: set[str] = field(default_factory=set[str])
     """Real tensors that stay float."""
-    narrow: set[str] = field(default_factory=set[str])
-    """Real tensors of 8 bits at most."""
 
     # -- building blocks ------------------------------------------------------------------------------------------
 
@@ -406,9 +404,7 @@ class Sketch:
         inputs = [x.name, self.constant(self.rng.uniform(0.5, 1.5, size).astype(np.float32))]
         if self.chance(0.6):
             inputs.append(self.constant(self.rng.uniform(-1, 1, size).astype(np.float32)))
-        made = self.add("LayerNormalization", inputs, x.shape, axis=axis)
-        if prod(size) < 64:  # the bound of `numerics.norm` in steps of 16 bits holds from 64 values a row on
-            self.narrow.add(made.name)
+        self.add("LayerNormalization", inputs, x.shape, axis=axis)
         return True
 
     def product(self) -> bool:
@@ -566,11 +562,7 @@ class Sketch:
         runs = [Session(expose(plain, names), optimise=False).run(self.feeds(i), names) for i in range(2)]
         runs = [run | self.feeds(i) for i, run in enumerate(runs)]
         bare = {t.name for t in real if t.view and t not in outputs and self.chance(0.6)}
-        grids = {
-            t.name: self.grid([run[t.name] for run in runs], narrow=t.name in self.narrow)
-            for t in real
-            if t.name not in bare
-        }
+        grids = {t.name: self.grid([run[t.name] for run in runs]) for t in real if t.name not in bare}
         nodes: list[onnx.NodeProto] = []
         for given in self.given:
             if given.name in grids:
@@ -591,9 +583,9 @@ class Sketch:
             nodes += [copy, *after]
         return self.model(outputs, nodes)
 
-    def grid(self, seen: Sequence[Array], *, narrow: bool) -> tuple[str, str]:
+    def grid(self, seen: Sequence[Array]) -> tuple[str, str]:
         """Names of the scale and zero point of a grid that reaches about as far as the values."""
-        dtype = str(self.rng.choice(["u8", "s8", "s16"], p=[0.65, 0.35, 0] if narrow else [0.45, 0.25, 0.3]))
+        dtype = str(self.rng.choice(["u8", "s8", "s16"], p=[0.45, 0.25, 0.3]))
         kind, low, high = GRIDS[dtype]
         values = np.concatenate([np.nan_to_num(v.astype(np.float64).reshape(-1)) for v in seen])
         bottom, top = min(0.0, float(values.min())), max(0.0, float(values.max()), 1e-3)

@@ -69,6 +69,18 @@ def test_the_integer_model_takes_no_limits_of_int64(tmp_path: Path) -> None:
     assert {types[node.output[0]] for node in golden.graph.node if node.op_type == "Where"} == {TensorProto.INT64}
 
 
+@pytest.mark.parametrize(("gain", "kind"), [(1.0, "Norm"), (1e5, "Host")])
+def test_a_norm_of_inputs_far_below_epsilon(gain: float, kind: str, tmp_path: Path) -> None:
+    """sqrt(eps) is 10^8 steps of the input; the output is as fine as what is left of it, or 10^5 times finer."""
+    body = "q = QuantizeLinear(x, i, o) d = DequantizeLinear(q, i, o) r = LayerNormalization<epsilon=0.01>(d, gain) "
+    body += "p = QuantizeLinear(r, j, o) y = DequantizeLinear(p, j, o)"
+    constants: dict[str, Array] = {
+        "i": np.array(1e-9, np.float32), "j": np.array(1e-8, np.float32), "gain": np.full(5, gain, np.float32),
+    }  # fmt: skip
+    made = compiled(qdq(X, body, constants, tmp_path))
+    assert kind in {kernel.kind for kernel in made.network.kernels}
+
+
 def test_quotients_whose_divisor_passes_31_bits(tmp_path: Path) -> None:
     body = f"{READ_16} e = Clip(d, l, h) u = QuantizeLinear(e, s, n) v = DequantizeLinear(u, s, n) r = Div(d, v) "
     limits: dict[str, Array] = {

@@ -84,7 +84,7 @@ POSTS = (
     PostOp(op="equal", types=("u8", "s8"), y="u8", zeros=(0, 0), mantissas=(0, 0), spreads=(1, 1)),
     PostOp(op="matmul", types=("u8", "s8"), y="s16", zeros=(7, -2), mantissas=(1 << 10,), shift=6, low=-32768,
            high=32767, inner=3),
-    PostOp(op="norm", types=("s8",), y="s16", bias=77, shift=40, low=-32768, high=32767, inner=2),
+    PostOp(op="norm", types=("s8",), y="s16", bias=77, fractions=(10, 27), shift=40, low=-32768, high=32767, inner=2),
     PostOp(op="length", types=("s8", "u8"), y="u8", zeros=(-3, 7), mantissas=(9 << 20, 3 << 21), spreads=(1, 1),
            zero_y=1, shift=12, low=0, high=255),
     PostOp(op="curve", types=("s16",), y="s16", zeros=(0,), mantissas=(0,), spreads=(1,), low=-32768, high=32767),

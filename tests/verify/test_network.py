@@ -80,6 +80,14 @@ def read(number: int, **values: object) -> Callable[[Kernel], Kernel]:
     return change
 
 
+def norm(**values: int) -> Spoil:
+    def change(kernel: Kernel) -> Kernel:
+        assert isinstance(kernel, Norm)
+        return replace(kernel, format=replace(kernel.format, **values))
+
+    return spoilt(Norm, change)
+
+
 def moved(change: Callable[[Part], tuple[Part, ...]]) -> Spoil:
     """A copy in place of the look-up's result: a Move that is right, but for `change`."""
 
@@ -129,8 +137,15 @@ SPOILT: dict[str, tuple[Spoil, str]] = {
     "a norm without its table": (constant(Norm, "table", lambda t: None), "no constant"),
     "a norm with a column too few": (constant(Norm, "table", lambda t: t[:-1]), "expected [6, 2]"),
     "a norm with one column": (constant(Norm, "table", lambda t: t[:, 0]), "expected [6, 2]"),
-    "a norm with a negative epsilon": (fields(Norm, epsilon=-1), "epsilon -1"),
-    "a norm that shifts nothing": (fields(Norm, shift=0), "shift 0"),
+    "a norm with a negative epsilon": (norm(epsilon=-1), "epsilon -1"),
+    "a norm that shifts nothing": (norm(shift=0), "shift 0"),
+    "a norm with a deviation of 31 fraction bits": (norm(deviation_bits=31), "31 and"),
+    "a norm whose values cannot be shifted": (norm(normal_bits=62), "62 fraction bits, shift"),
+    "a norm whose variance passes 62 bits": (norm(deviation_bits=27), "a variance of rows of 6 values"),
+    "a norm whose epsilon does": (norm(epsilon=1 << 62), "and epsilon 4611686018427387904"),
+    "a norm whose normalised values pass 30 bits": (norm(normal_bits=30), "normalised values with 30"),
+    "a norm with a gain of 31 bits": (constant(Norm, "table", lambda t: t | [1 << 30, 0] | 1), "beyond 1073741824"),
+    "a norm with an offset of 61 bits": (constant(Norm, "table", lambda t: t * 0 - [0, 1 << 61]), "beyond 1152921"),
     "a norm beyond its type": (fields(Norm, high=1 << 20), "values"),
     "products of other rows": (spoilt(BatchMatMul, lambda k: replace(k, write=identity((1, 1, 9)))), "products of"),  # type: ignore[call-arg]
     "a selection of two": (

@@ -246,11 +246,26 @@ class Softmax:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NormFormat:
+    """Where the binary points of a LayerNormalization lie.
+
+    The variance, n^2 of it in steps of the input, has 2 `deviation_bits` fraction bits (below 0: as many are dropped),
+    and so has `epsilon` = round(n^2 eps / scale_x^2 * 4^deviation_bits); the normalised value has `normal_bits`, what
+    the result is rounded from `shift`.
+    """
+
+    epsilon: int
+    deviation_bits: int
+    normal_bits: int
+    shift: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Norm:
     """LayerNormalization row by row, in the integers of `numerics.norm.layer_norm`.
 
     `read` and `write` have dimensions (rows, n). `table` names int64 [n, 2]: gain G and offset B of every column, of
-    which B has `shift` fraction bits and G 22 fewer; `epsilon` = round(256 n^2 eps / scale_x^2).
+    which B has `format.shift` fraction bits and G `format.normal_bits` fewer.
     """
 
     name: str
@@ -260,8 +275,7 @@ class Norm:
     read: IndexMap
     write: IndexMap
     table: str
-    epsilon: int
-    shift: int
+    format: NormFormat
     low: int
     high: int
     kind: Literal["Norm"] = "Norm"

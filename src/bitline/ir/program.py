@@ -195,7 +195,8 @@ VectorOp = Operator | Literal["requantise", "max", "mean", "softmax", "norm", "m
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PostOp:
     """Constants of a `Vector` instruction: `types`, `zeros`, `mantissas`, `spreads` of its operands a, b, c, as many as
-    it has. Fields that an operation has no use for are 0.
+    it has. `fractions` of norm: `deviation_bits` and `normal_bits` of a `kernels.NormFormat`, whose `epsilon` is here
+    `bias`. Fields that an operation has no use for are 0.
     """
 
     op: VectorOp
@@ -204,6 +205,7 @@ class PostOp:
     zeros: tuple[int, ...] = ()
     mantissas: tuple[int, ...] = ()
     spreads: tuple[int, ...] = ()
+    fractions: tuple[int, ...] = ()
     zero_y: int = 0
     bias: int = 0
     shift: int = 0

@@ -10,7 +10,7 @@ import onnx
 from bitline.graph.model import attribute
 from bitline.ir import index_map
 from bitline.ir.index_map import IndexMap, identity
-from bitline.ir.kernels import NUMPY, BatchMatMul, Lookup, Norm, Read, Softmax
+from bitline.ir.kernels import LIMITS, NUMPY, BatchMatMul, Lookup, Norm, Read, Softmax
 from bitline.lower.elementwise import reach, result_layout
 from bitline.lower.state import DOUBLE_BITS, MOST_SOFTMAX_BITS, Lowering, Scalar, Target, Unfit
 from bitline.numerics import norm, vector
@@ -56,7 +56,8 @@ def lower_softmax(state: Lowering, node: onnx.NodeProto, target: Target) -> None
 
 
 def lower_norm(state: Lowering, node: onnx.NodeProto, target: Target) -> None:
-    """Over the last axes, up to 4,096 values of 8 or 16 bits a row; gain and offset constant -> `Norm`."""
+    """Over the last axes, up to 4,096 values of 8 or 16 bits a row; gain and offset constant, in steps of the output at
+    most 2^27 / sqrt(n - 1) and 2^18 -> `Norm`."""
     value = state.dynamic(node, 0)
     x, y = state.tensor(value), target.y
     if any(node.output[1:]):
@@ -67,12 +68,13 @@ def lower_norm(state: Lowering, node: onnx.NodeProto, target: Target) -> None:
     if n > norm.LARGEST_ROW or x.dtype == "s32":
         raise Unfit(node, f"its rows have {n} values, at most {norm.LARGEST_ROW} of 8 or 16 bits fit")
     gain, offset = (_per_column(state, node, place, n, float(1 - i)) for i, place in enumerate((1, 2)))
-    table = norm.norm_table(gain, offset, y.scale)
-    if table is None:
-        raise Unfit(node, "its gain is too large for its output scale", "quantise the model again")
-    columns, shift = table
+    low, high = LIMITS[x.dtype]
+    epsilon = float(attribute(node, "epsilon", 1e-5))
+    found = norm.norm_constants(gain, offset, epsilon, scale_x=x.scale, span=high - low, scale_y=y.scale)
+    if found is None:
+        raise Unfit(node, "its gain, offset or epsilon is too large for its scales", "quantise the model again")
     name = state.free(f"{target.name}.gain")
-    state.constants[name] = columns
+    state.constants[name] = found.table
     stored, view = result_layout(state, target, [value])
     made = state.finish(target, stored, view)
     state.kernels.append(
@@ -84,8 +86,7 @@ def lower_norm(state: Lowering, node: onnx.NodeProto, target: Target) -> None:
             read=rows_of(value.view, axes),
             write=rows_of(view, axes),
             table=name,
-            epsilon=norm.norm_epsilon(float(attribute(node, "epsilon", 1e-5)), n, x.scale),
-            shift=shift,
+            format=found.format,
             low=target.low,
             high=target.high,
         )

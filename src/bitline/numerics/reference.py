@@ -205,7 +205,7 @@ def evaluate_kernel(
         case Norm():
             table = constants[kernel.table].astype(np.int64)
             x = gather(values[kernel.x], kernel.read.evaluate(), 0)
-            rows = norm.layer_norm(x, table, kernel.epsilon, kernel.shift, y.zero_point, kernel.low, kernel.high)
+            rows = norm.layer_norm(x, table, kernel.format, y.zero_point, kernel.low, kernel.high)
             result = scatter(kernel.write, rows, y)
         case BatchMatMul():
             result = scatter(kernel.write, _batch_matmul(kernel, network, values), y)

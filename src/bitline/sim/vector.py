@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from bitline.ir.kernels import LIMITS, NUMPY, Dtype
+from bitline.ir.kernels import LIMITS, NUMPY, Dtype, NormFormat
 from bitline.ir.program import PostOp
 from bitline.numerics import elementwise, norm, vector
 
@@ -92,7 +92,11 @@ def _whole(post: PostOp, x: Sequence[Ints], parameters: Bytes, elements: int) ->
             result = vector.softmax(rows, table, post.mantissas[0], post.shift, post.zero_y, low, high)
         case "norm":
             rows, table = x[0].reshape(*lead, -1, post.inner), integers(parameters, "s64").reshape(-1, 2)
-            result = norm.layer_norm(rows, table, post.bias, post.shift, post.zero_y, low, high)
+            deviation_bits, normal_bits = post.fractions
+            form = NormFormat(
+                epsilon=post.bias, deviation_bits=deviation_bits, normal_bits=normal_bits, shift=post.shift
+            )
+            result = norm.layer_norm(rows, table, form, post.zero_y, low, high)
         case "matmul":
             a, b = ((values - zero).reshape(*lead, -1, post.inner) for values, zero in zip(x, post.zeros, strict=True))
             result = vector.matmul(a, b, post.mantissas[0], post.shift, post.zero_y, low, high)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fractions import Fraction
 from math import inf, prod
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from bitline.core.diagnostics import Diagnostic
 from bitline.ir.index_map import IndexMap
@@ -38,6 +40,11 @@ LARGEST_BIAS: Final = 1 << 52
 MOST_BITS: Final = 32
 MOST_SHIFT: Final = 62
 TABLE_ENTRIES: Final = 256
+LARGEST_ROW: Final = 4096
+MOST_DEVIATION_BITS: Final = 30
+NORM_INVERSE_BITS: Final = 61
+NORM_FACTOR_BITS: Final = 30
+NORM_OFFSET_BITS: Final = 60
 
 
 def verify_network(network: Network, constants: Constants) -> tuple[Diagnostic, ...]:
@@ -176,8 +183,7 @@ def _kernel(kernel: Kernel, tensors: dict[str, Tensor], constants: Constants, pa
             else:
                 yield from _constant(constants, kernel.table, (kernel.read.shape[1], 2), kernel)
                 yield from _range(kernel.name, y, kernel.low, kernel.high)
-                if not 0 <= kernel.epsilon <= 1 << 61 or not 1 <= kernel.shift <= MOST_SHIFT:
-                    yield _error(f"epsilon {kernel.epsilon}, shift {kernel.shift}", kernel.name)
+                yield from _norm(kernel, tensors[kernel.x], constants.get(kernel.table))
         case BatchMatMul():
             groups, m, k = kernel.a.map.shape
             n = kernel.b.map.shape[1] if len(kernel.b.map.shape) == 3 else 0
@@ -313,6 +319,28 @@ def _pool(kernel: Pool, x: Tensor, y: Tensor) -> Iterator[Diagnostic]:
         yield _error(f"{len(kernel.scales)} factors for {taps[0]} taps", kernel.name)
     for scale in kernel.scales:
         yield from _factors(kernel.name, scale.shift, scale.mantissa)
+
+
+def _norm(kernel: Norm, x: Tensor, table: npt.NDArray[np.generic] | None) -> Iterator[Diagnostic]:
+    """That no number passes 62 bits and a sign."""
+    form, n = kernel.format, kernel.read.shape[1]
+    epsilon, h, shift = form.epsilon, form.deviation_bits, form.shift
+    down = NORM_INVERSE_BITS - h - form.normal_bits
+    if epsilon < 0 or abs(h) > MOST_DEVIATION_BITS or not 0 <= down <= MOST_SHIFT or not 1 <= shift <= MOST_SHIFT:
+        yield _error(f"epsilon {epsilon}, {h} and {form.normal_bits} fraction bits, shift {shift}", kernel.name)
+        return
+    low, high = LIMITS[x.dtype]
+    deviation = n * (high - low)
+    if n > LARGEST_ROW or deviation**2 * Fraction(4) ** h / 4 + epsilon >= 1 << MOST_SHIFT:
+        yield _error(f"a variance of rows of {n} values with {2 * h} fraction bits and epsilon {epsilon}", kernel.name)
+    by_epsilon = Fraction(deviation**2) * Fraction(4) ** h / (epsilon + 1)
+    if min(max(n - 1, 1), by_epsilon) * Fraction(4) ** form.normal_bits > 4**NORM_FACTOR_BITS:
+        yield _error(f"normalised values with {form.normal_bits} fraction bits", kernel.name)
+    limits = (1 << NORM_FACTOR_BITS, 1 << NORM_OFFSET_BITS)
+    if table is not None and table.dtype.kind in "iu" and table.shape == (n, 2) and n:
+        for values, limit in zip(table.T, limits, strict=True):
+            if int(values.max()) > limit or int(values.min()) < -limit:
+                yield _error(f"gains or offsets beyond {limit}", kernel.name)
 
 
 def _constant(constants: Constants, name: str, shape: tuple[int, ...], kernel: Kernel) -> Iterator[Diagnostic]:
