@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bitline.codegen.pipeline import ranges
 from bitline.core.diagnostics import Refusal
 from bitline.ir.program import (
     NO_KERNEL,
@@ -20,6 +19,7 @@ from bitline.ir.program import (
     stream_length,
     with_stream_length,
 )
+from bitline.ir.schedule import neighbours
 from bitline.isa import binary
 from bitline.numerics.stored import to_bytes
 from bitline.sim import timing
@@ -172,4 +172,4 @@ def test_a_longer_stream_takes_as_much_longer() -> None:
     ("cores", "runs"), [([], []), ([4], [range(4, 5)]), ([5, 1, 2, 2, 7, 6], [range(1, 3), range(5, 8)])]
 )
 def test_runs_of_neighbouring_cores(cores: list[int], runs: list[range]) -> None:
-    assert list(ranges(cores)) == runs
+    assert neighbours(cores) == runs

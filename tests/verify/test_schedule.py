@@ -11,7 +11,7 @@ from bitline.ir.kernels import Network
 from bitline.ir.residency import TensorResidency
 from bitline.ir.schedule import Job, Piece, Schedule, Segment, Strip
 from bitline.verify.schedule import FINDINGS, verify_schedule
-from tests.verify.compiled import TARGETS, TINY_CHIPS, Artefacts, mnist, tiny
+from tests.verify.compiled import TARGETS, TINY_CHIPS, Artefacts, mnist, streamed_mnist, tiny
 
 Spoil = Callable[[Schedule], Schedule]
 
@@ -216,3 +216,76 @@ def test_units_move_by_whole_groups() -> None:
     network = replace(made.network, kernels=(made.network.kernels[0], wider, *made.network.kernels[2:]))
     found = findings(made, spoil(made.schedule), network)
     assert any("depthwise.jobs[0]: units of 3 columns cut groups of 2" in line for line in found), found
+
+
+# -- streams: kernels 0..9 as above, one after another, on cores of their own ------------------------------------------
+
+
+def stream(**fields: object) -> Spoil:
+    def spoil(schedule: Schedule) -> Schedule:
+        assert schedule.stream is not None
+        return replace(schedule, stream=replace(schedule.stream, **fields))  # type: ignore[arg-type]
+
+    return spoil
+
+
+def waits(number: int, *before: int) -> Spoil:
+    """Kernel `number` waits for these."""
+
+    def spoil(schedule: Schedule) -> Schedule:
+        assert schedule.stream is not None
+        after = list(schedule.stream.after)
+        after[number] = before
+        return stream(after=tuple(after))(schedule)
+
+    return spoil
+
+
+SPOILT_STREAMS: dict[str, tuple[Spoil, str]] = {
+    "more on their way than there are": (stream(window=4), "stream: 4 of 3 inputs are on their way at once"),
+    "none on its way": (stream(window=0), "stream: 0 of 3 inputs are on their way at once"),
+    "a stream of one": (stream(inputs=1, window=1), "stream: 1 of 1 inputs"),
+    "weights that do not stay": (
+        lambda s: replace(s, resident=False),
+        "stream: is a stream of a network whose inputs cannot follow one another",
+    ),
+    "a kernel short": (lambda s: stream(after=s.stream.after[1:])(s) if s.stream else s, "orders 9 of 10 kernels"),
+    "does not wait for its input": (waits(3, 1), "/conv3/Conv: does not wait for '/pool/MaxPool'"),
+    "waits for nothing": (waits(1), "/conv2/Conv: does not wait for '/conv1/Conv'"),
+    "waits for a later one": (waits(3, 2, 5), "/conv3/Conv: waits for kernels 2, 5 before 3"),
+    "waits for itself": (waits(3, 3), "/conv3/Conv: waits for kernels 3 before 3"),
+    "smaller frames": (
+        stream(frame_bytes={"shared": 50_048, "dram": 0}),
+        "ends behind its frame of 50048 bytes",
+    ),
+    "no frames": (stream(frame_bytes={}), "ends behind its frame of 0 bytes"),
+    "wider frames": (
+        stream(frame_bytes={"shared": 50_176, "dram": 64}),
+        "input_q: lies in one of 3 frames of 64 bytes",
+    ),
+    "a port beside another": (home("logits_q", address=64), "shares bytes of 'dram' with 'logits_q' in a stream"),
+    "ports without room": (home("logits_q", address=1 << 20), "logits_q: needs room for 3 inputs up to byte"),
+}
+
+
+@pytest.mark.parametrize(("spoil", "words"), SPOILT_STREAMS.values(), ids=SPOILT_STREAMS)
+def test_a_spoilt_stream_is_refused(spoil: Spoil, words: str) -> None:
+    made = streamed_mnist("isaac")
+    assert findings(made, made.schedule) == []
+    found = findings(made, spoil(made.schedule))
+    assert any(words in line for line in found), found
+
+
+def test_a_writer_that_does_not_wait_for_the_readers_of_its_bytes() -> None:
+    """MNIST shares bytes between tensors that do not follow one another directly: kernel 7 adds what 4 and 6 made."""
+    made = streamed_mnist("isaac")
+    assert made.schedule.stream is not None
+    after = list(made.schedule.stream.after)
+    lonely = [number for number in range(len(after)) if number > 1]
+    found = [
+        line
+        for number in lonely
+        for line in findings(made, waits(number)(made.schedule))
+        if "does not wait for" in line
+    ]
+    assert len({line.split(":")[1] for line in found}) == len(lonely)

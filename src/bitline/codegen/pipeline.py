@@ -7,24 +7,14 @@ taken in the order in which they are sent: a core does its kernels in order, so 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from bitline.codegen.context import ARRIVE, GO, LEFT
 from bitline.codegen.tiles import awaits, signals
 from bitline.ir.loops import Affine, Do, For, Hear, Nest, On, Statement, Tell
 from bitline.ir.program import Unit
-from bitline.ir.schedule import Schedule, Stream
-
-
-def ranges(cores: Iterable[int]) -> Iterator[range]:
-    """Runs of neighbouring cores."""
-    ordered = sorted(set(cores))
-    start = 0
-    for place in range(1, len(ordered) + 1):
-        if place == len(ordered) or ordered[place] != ordered[place - 1] + 1:
-            yield range(ordered[start], ordered[place - 1] + 1)
-            start = place
+from bitline.ir.schedule import Schedule, Stream, neighbours
 
 
 def _tell(unit: Unit, channel: str, sender: int, cores: Iterable[int]) -> list[Statement]:
@@ -40,7 +30,7 @@ def _hear(unit: Unit, channel: str, hearer: int, cores: Iterable[int]) -> list[S
 def _peers(core: int, cores: Iterable[int], action: Callable[[Affine], Statement]) -> list[Statement]:
     return [
         For(var="peer", count=len(run), body=(action(Affine(base=run.start - core, terms=(("peer", 1),))),))
-        for run in ranges(other for other in cores if other != core)
+        for run in neighbours(other for other in cores if other != core)
     ]
 
 
@@ -50,7 +40,7 @@ def _core(number: int) -> Affine:
 
 
 def _on(cores: Iterable[int], body: Sequence[Statement]) -> list[Statement]:
-    return [On(first=run.start, last=run.stop, body=tuple(body)) for run in ranges(cores)] if body else []
+    return [On(first=run.start, last=run.stop, body=tuple(body)) for run in neighbours(cores)] if body else []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +94,7 @@ class Pipeline:
 
     def closing(self) -> Nest:
         """The last inputs have left."""
-        return tuple(statement for run in ranges(self.entrance) for statement in self._each_frame(self._left(run)))
+        return tuple(statement for run in neighbours(self.entrance) for statement in self._each_frame(self._left(run)))
 
     def _each_frame(self, body: Sequence[Statement]) -> list[Statement]:
         return [For(var="frame", count=self.stream.window, body=tuple(body))] if body else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -70,6 +71,17 @@ class Job:
     def chunks(self) -> int:
         """In how many parts the pieces of a unit pass through the arrays."""
         return -(-len(self.pieces) // self.chunk) if self.chunk else 1
+
+
+def neighbours(cores: Iterable[int]) -> list[range]:
+    """Runs of neighbouring cores."""
+    found: list[range] = []
+    for core in sorted(set(cores)):
+        if found and found[-1].stop == core:
+            found[-1] = range(found[-1].start, core + 1)
+        else:
+            found.append(range(core, core + 1))
+    return found
 
 
 def unit_block(piece: Piece, job: Job, unit: int, groups_rows: int, groups_cols: int) -> Block:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from bitline.core.diagnostics import Diagnostic, Refusal
 from bitline.ir.kernels import Host, Network, inputs_of, outputs_of
 from bitline.ir.residency import TensorResidency
-from bitline.ir.schedule import Job, Stream
+from bitline.ir.schedule import Job, Stream, neighbours
 from bitline.schedule.memory import ALIGNMENT, CONSTANT_MEMORY, place_tensors
 
 MOST_ON_THEIR_WAY = 8
@@ -165,11 +165,4 @@ def on_cores(jobs: Sequence[Job], first: int) -> tuple[Job, ...]:
 
 def longest_run(cores: Sequence[int]) -> range:
     """The first of the longest runs of neighbouring cores."""
-    best = range(0)
-    start = 0
-    for place in range(1, len(cores) + 1):
-        if place == len(cores) or cores[place] != cores[place - 1] + 1:
-            if place - start > len(best):
-                best = range(cores[start], cores[place - 1] + 1)
-            start = place
-    return best
+    return max(neighbours(cores), key=len)
