@@ -141,7 +141,7 @@ def test_the_interval_is_that_of_the_busiest_unit() -> None:
     """MNIST on ISAAC, kernels on cores of their own: no result comes sooner than the busiest unit can, and hardly
     later."""
     made = streamed_mnist("isaac")
-    trace = timing.trace(load_target("isaac"), made.built.program, len(made.network.kernels))
+    trace = timing.trace(load_target("isaac"), made.built.program, len(made.network.kernels), made.schedule.window)
     busy: Counter[tuple[int, str]] = Counter()
     for span in trace.spans:
         busy[span.core, span.unit] += span.busy_ps
@@ -162,8 +162,8 @@ def test_a_longer_stream_takes_as_much_longer() -> None:
     made = streamed_mnist("isaac")
     chip, kernels = load_target("isaac"), len(made.network.kernels)
     times = [
-        timing.trace(chip, made.built.program, kernels).interval_ps,
-        timing.interval(chip, with_stream_length(made.built.program, 40), kernels),
+        timing.trace(chip, made.built.program, kernels, 3).interval_ps,
+        timing.interval(chip, with_stream_length(made.built.program, 40), kernels, 3),
     ]
     assert times[0] == times[1]
 

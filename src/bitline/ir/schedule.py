@@ -161,3 +161,8 @@ class Schedule:
     tensors: tuple[TensorResidency, ...]
     memory_bytes: dict[str, int]
     stream: Stream | None = None
+
+    @property
+    def window(self) -> int:
+        """Inputs that are on their way at once."""
+        return self.stream.window if self.stream else 1

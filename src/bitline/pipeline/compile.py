@@ -220,7 +220,7 @@ def make_program(lowered: Lowered, planned: Planned, chip: Chip) -> Built:
     return build_program(lowered.network, planned.schedule, lowered.constants, machine)
 
 
-def _planned(lowered: Lowered, chip: Chip, stream: int) -> tuple[Planned, Built]:
+def plan_and_program(lowered: Lowered, chip: Chip, stream: int) -> tuple[Planned, Built]:
     """Schedule and program; for a stream of inputs those of two ways to deal out the weights that take them faster."""
 
     def made(stretches: bool) -> tuple[Planned, Built]:
@@ -230,7 +230,12 @@ def _planned(lowered: Lowered, chip: Chip, stream: int) -> tuple[Planned, Built]
     if stream == 1:
         return made(False)
     kernels = len(lowered.network.kernels)
-    return min((made(True), made(False)), key=lambda way: timing.interval(chip, way[1].program, kernels))
+
+    def interval(way: tuple[Planned, Built]) -> int:
+        planned, built = way
+        return timing.interval(chip, built.program, kernels, planned.schedule.window)
+
+    return min((made(True), made(False)), key=interval)
 
 
 def compile_model(
@@ -239,9 +244,9 @@ def compile_model(
     """All stages; nothing is checked yet. `stream`: inputs that one run takes as a pipeline. Raises `Refusal`."""
     quantised = quantise(model, samples, options)
     lowered = with_states(to_kernels(quantised.model, chip), options.states)
-    planned, built = _planned(lowered, chip, stream)
+    planned, built = plan_and_program(lowered, chip, stream)
     program = binary.encode(built.program)
-    trace = timing.trace(chip, built.program, len(lowered.network.kernels))
+    trace = timing.trace(chip, built.program, len(lowered.network.kernels), planned.schedule.window)
     return Compiled(
         quantised=quantised,
         chip=chip,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from bitline.core.diagnostics import Refusal
 from bitline.ir.trace import Trace
 from bitline.lower.kernels import Lowered
-from bitline.pipeline.compile import make_plan, make_program
+from bitline.pipeline.compile import plan_and_program
 from bitline.pipeline.contents import Contents
 from bitline.report.explain import Explained, explain_kernel, find_kernel
 from bitline.report.levers import REPLANNED, Change, Lever, candidates
@@ -34,7 +34,7 @@ def explain(contents: Contents, layer: str, *, levers: bool = True) -> Explanati
     `levers`: also price changes of the chip, each of which simulates the whole inference once more.
     """
     number = find_kernel(contents.network, layer, contents.network.name)
-    trace = timing.trace(contents.chip, contents.program, len(contents.network.kernels))
+    trace = timing.trace(contents.chip, contents.program, len(contents.network.kernels), contents.schedule.window)
     explained = explain_kernel(contents.network, contents.schedule, contents.blocks, trace, contents.chip, number)
     tried: Sequence[Change] = candidates(explained, contents.network, contents.chip) if levers else ()
     priced = [price(contents, explained, change) for change in tried]
@@ -52,13 +52,13 @@ def price(contents: Contents, explained: Explained, change: Change) -> Lever | N
     try:
         chip = changed(contents.chip, [f"{change.key}={value!r}"])
         if change.key not in REPLANNED:
-            trace = timing.trace(chip, contents.program, len(contents.network.kernels))
+            trace = timing.trace(chip, contents.program, len(contents.network.kernels), contents.schedule.window)
             again = explain_kernel(contents.network, contents.schedule, contents.blocks, trace, chip, explained.kernel)
             return _lever(change, again, trace, replanned=False)
         lowered = Lowered(network=contents.network, constants=contents.constants)
-        planned = make_plan(contents.network, chip)
-        built = make_program(lowered, planned, chip)
-        trace = timing.trace(chip, built.program, len(contents.network.kernels))
+        stream = contents.schedule.stream
+        planned, built = plan_and_program(lowered, chip, stream.inputs if stream else 1)
+        trace = timing.trace(chip, built.program, len(contents.network.kernels), planned.schedule.window)
         again = explain_kernel(contents.network, planned.schedule, planned.blocks, trace, chip, explained.kernel)
         return _lever(change, again, trace, replanned=True)
     except Refusal:

@@ -59,7 +59,7 @@ def _again(contents: Contents) -> dict[str, bytes]:
         planned=planned,
         built=built,
         program=binary.encode(built.program),
-        trace=timing.trace(chip, built.program, len(lowered.network.kernels)),
+        trace=timing.trace(chip, built.program, len(lowered.network.kernels), planned.schedule.window),
         golden=golden_model(lowered.network, lowered.constants),
     )
     return package_contents(compiled, manifest.options)[1]

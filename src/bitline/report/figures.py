@@ -274,7 +274,7 @@ def compile_figures(
         "interval_us": trace.interval_ps / PS_PER_US,
         "samples_per_s": PS_PER_S / trace.interval_ps if trace.interval_ps else 0.0,
         "stream_inputs": schedule.stream.inputs if schedule.stream else 1,
-        "stream_window": schedule.stream.window if schedule.stream else 1,
+        "stream_window": schedule.window,
         "setup_us": trace.setup_ps / PS_PER_US,
         "energy_uj": trace.energy_fj / FJ_PER_UJ,
         "setup_energy_uj": trace.setup_energy_fj / FJ_PER_UJ,

@@ -3,6 +3,7 @@ packed."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -56,6 +57,7 @@ def plan(
     resident = len(found) == 1 and not streamed
     if stream > 1:
         check_streams(network, resident)
+    stages = _Stages(network, placed, buffers.cores) if stream > 1 else None
     kernels: list[KernelSchedule] = []
     copies = _Copies()
     for number, kernel in enumerate(network.kernels):
@@ -73,7 +75,7 @@ def plan(
                 width = BYTES[network.tensor(kernel.y).dtype]
                 kernels.append(matmul_schedule(kernel, number, segment, jobs, buffers, width))
             case _:
-                stage = _stage(network, number, kernels, placed) if stream > 1 else range(buffers.cores)
+                stage = stages.of(number, kernels) if stages else range(buffers.cores)
                 few = replace(buffers, cores=len(stage))
                 if isinstance(kernel, Pool):
                     widths = (BYTES[network.tensor(kernel.x).dtype], BYTES[network.tensor(kernel.y).dtype])
@@ -97,25 +99,35 @@ def plan(
     return Planned(schedule=schedule, blocks=block_residencies(network, schedule))
 
 
-def _stage(
-    network: Network, number: int, done: Sequence[KernelSchedule], placed: dict[int, tuple[StripPlan, ...]]
-) -> range:
-    """Cores of a kernel without weights in a pipeline, so that a core works on one stretch of the network: those of the
-    kernel that makes its input, or of the next one with weights where these fire less."""
-    cores_of = {k: sorted({strip.core for strip in strips}) for k, strips in placed.items()}
-    fires: dict[int, int] = {}
-    for k, cores in cores_of.items():
-        kernel = network.kernels[k]
-        assert isinstance(kernel, MatMul), kernel
-        for core in cores:
-            fires[core] = fires.get(core, 0) + kernel.pixels
-    needed = set(inputs_of(network.kernels[number]))
-    makers = [k for k in range(number) if needed & set(outputs_of(network.kernels[k]))]
-    following = [k for k in cores_of if k > number]
-    near = [done[makers[-1]].cores] if makers else []
-    near += [cores_of[following[0]]] if following else []
-    runs = [longest_run(cores) for cores in near] or [range(1)]
-    return min(runs, key=lambda run: (max(fires.get(core, 0) for core in run), -len(run)))
+class _Stages:
+    """Cores of kernels without weights in a pipeline: some of their own where enough hold no weights, else those of a
+    neighbour, so that a core works on one stretch of the network."""
+
+    def __init__(self, network: Network, placed: dict[int, tuple[StripPlan, ...]], cores: int) -> None:
+        self.network = network
+        self.holders = {k: sorted({strip.core for strip in strips}) for k, strips in placed.items()}
+        self.fires: Counter[int] = Counter()
+        for k, holders in self.holders.items():
+            kernel = network.kernels[k]
+            assert isinstance(kernel, MatMul), kernel
+            self.fires.update(dict.fromkeys(holders, kernel.pixels))
+        idle = [core for core in range(cores) if core not in self.fires]
+        others = [k for k in range(len(network.kernels)) if k not in placed]
+        each = len(idle) // max(1, len(others))
+        self.own = {k: longest_run(idle[i * each : (i + 1) * each]) for i, k in enumerate(others)} if each else {}
+
+    def of(self, number: int, done: Sequence[KernelSchedule]) -> range:
+        """Where it has none of its own: cores of the kernel that makes its input or of the next one with weights,
+        whichever fire less."""
+        if number in self.own:
+            return self.own[number]
+        needed = set(inputs_of(self.network.kernels[number]))
+        makers = [k for k in range(number) if needed & set(outputs_of(self.network.kernels[k]))]
+        following = [k for k in self.holders if k > number]
+        near = [done[makers[-1]].cores] if makers else []
+        near += [self.holders[following[0]]] if following else []
+        runs = [longest_run(cores) for cores in near] or [range(1)]
+        return min(runs, key=lambda run: (max(self.fires[core] for core in run), -len(run)))
 
 
 class _Copies:

@@ -37,8 +37,8 @@ from bitline.target.schema import Chip
 
 MAX_LEVELS = 16
 PS_PER_NS = 1000
-STEADY = 16
-"""Inputs after which a pipeline is full: twice as many as may be on their way at once."""
+FILLING, MEASURED = 16, 8
+"""Inputs at least, before an interval is measured and while it is."""
 
 
 def _row(chip: Chip, program: Program, instruction: Instruction, kernel: int, mate: int) -> list[int]:
@@ -168,16 +168,16 @@ def kernel_costs(chip: Chip, program: Program, queues: tuple[Queue, ...], kernel
     )
 
 
-def trace(chip: Chip, program: Program, kernels: int) -> Trace:
+def trace(chip: Chip, program: Program, kernels: int, window: int = 1) -> Trace:
     """Time and energy of one inference, and of loading resident weights before the first; of a stream also the
-    interval between results once the pipeline is full.
+    interval between results once the pipeline is full, with `window` inputs on their way.
 
     Leakage counts for as long as an inference takes, in a stream for the interval: 1 mW for 1 ps is 1 fJ.
     """
     one = with_stream_length(program, 1)
     setup_ps, _, _ = _simulate(chip, program, program.setup, kernels)
     latency_ps, instructions, spans = _simulate(chip, one, one.main, kernels)
-    interval_ps = interval(chip, program, kernels) if stream_length(program) > 1 else latency_ps
+    interval_ps = interval(chip, program, kernels, window) if stream_length(program) > 1 else latency_ps
     costs = kernel_costs(chip, one, one.main, kernels)
     setup = kernel_costs(chip, program, program.setup, kernels)
     leakage_fj = round(chip.control.leakage_mw.value * interval_ps)
@@ -193,11 +193,13 @@ def trace(chip: Chip, program: Program, kernels: int) -> Trace:
     )
 
 
-def interval(chip: Chip, program: Program, kernels: int) -> int:
-    """Picoseconds from one result to the next in a long stream: the last third of one that fills the pipeline over and
-    over, however many inputs the program itself takes."""
+def interval(chip: Chip, program: Program, kernels: int, window: int) -> int:
+    """Picoseconds from one result to the next in a long stream, however many inputs the program itself takes: after the
+    first `FILLING`, the average over as many as fill the pipeline once or more, since what enters together leaves
+    together."""
+    first, more = (-(-count // window) * window for count in (FILLING, MEASURED))
     times = [
         _simulate(chip, longer, longer.main, kernels)[0]
-        for longer in (with_stream_length(program, count) for count in (STEADY, STEADY + STEADY // 2))
+        for longer in (with_stream_length(program, count) for count in (first, first + more))
     ]
-    return round((times[1] - times[0]) / (STEADY // 2))
+    return round((times[1] - times[0]) / more)
