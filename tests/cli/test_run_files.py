@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import pytest
 from PIL import Image
@@ -21,6 +22,7 @@ from PIL import Image
 from bitline.data import load
 from tests.cli.invoke import bitline
 from tests.data.pictures import picture, save
+from tests.graph.build import parsed
 from tests.inference.models import CLASSES, compiled, stream
 
 PROGRAM = "from bitline.cli.main import main; main()"
@@ -327,3 +329,28 @@ def test_ctrl_c_from_a_keyboard(here: Path, tmp_path: Path) -> None:
     kept = rows(tmp_path / "out/results.csv")
     assert 1 <= len(kept) < 197
     assert json.loads((tmp_path / "out/results.json").read_text())["interrupted"] is True
+
+
+@pytest.mark.parametrize(
+    ("body", "signature", "told"),
+    [
+        ("s = MatMul(x, w) y = ArgMax<axis=1, keepdims=0>(s)", "int64[1] y", 100.0),
+        ("s = MatMul(x, w) v, y = TopK(s, k)", "int64[1,2] y", None),
+        ("y = MatMul(x, w)", "float[1,3] y", 100.0),
+    ],
+)
+def test_labels_meet_classes_that_the_network_numbers(
+    body: str, signature: str, told: float | None, tmp_path: Path
+) -> None:
+    """The class itself is compared with its label; of several classes none is more meant than another."""
+    constants: dict[str, npt.NDArray[Any]] = {"w": np.eye(3, dtype=np.float32), "k": np.array([2])}
+    onnx.save(parsed(f"float[1,3] x) => ({signature}", body, constants), tmp_path / "net.onnx")
+    x = np.array([[3, 1, 0], [0, 2, 1], [1, 0, 5], [4, 0, 0]], np.float32)
+    np.savez(tmp_path / "labelled.npz", x=x, y=x.argmax(axis=1))
+    place = str(tmp_path / "package")
+    data = str(tmp_path / "labelled.npz")
+    made = bitline("compile", str(tmp_path / "net.onnx"), "--target", "sram-dcim", "--calib", data, "-o", place)
+    assert made.status == 0, made.err
+    answer = bitline("run", place, data, "--json")
+    assert answer.status == 0, answer.err
+    assert json.loads(answer.out).get("top1") == told

@@ -58,6 +58,12 @@ def test_outputs_that_are_no_classes() -> None:
         assert scoring(as_model(parsed(f"float[{shape}] x) => (float[{shape}] y", "y = Relu(x)"))) is None
 
 
+@pytest.mark.parametrize("kind", ["int64", "int32", "bool"])
+def test_whole_numbers_are_no_scores(kind: str) -> None:
+    signature = f"{kind}[1,4] x) => ({kind}[1,4] y"
+    assert scoring(as_model(parsed(signature, "y = Identity(x)"))) is None
+
+
 @pytest.mark.parametrize(
     ("text", "labels"),
     [

@@ -75,5 +75,5 @@ def command(
     }
     from bitline.pipeline.contents import headline
 
-    text = f"{headline(package.contents)}\n  package        {output} (compiled in {seconds:.1f} s, {peak:,.0f} MB)"
+    text = f"{headline(package.contents)}\n  package        {output} ({seconds:.1f} s, {peak:,.0f} MB of memory)"
     answer("compile", figures, json=json, text=text)

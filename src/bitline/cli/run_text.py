@@ -56,13 +56,17 @@ def figures(results: Sequence[FileResult[RunResult]]) -> dict[str, object]:
 
 
 def _top1(results: Sequence[FileResult[RunResult]]) -> float | None:
-    """Percent of samples whose largest value of the first output is at their label; None where one has no label."""
+    """Percent of samples whose first output is their label, as one whole number, or is largest there; None where a
+    sample has no label, and for several whole numbers."""
     hits = samples = 0
     for result in results:
         if result.labels is None:
             return None
         scores = next(iter(result.outputs.values())).reshape(result.samples, -1)
-        hits += int((scores.argmax(axis=1) == result.labels).sum())
+        whole = scores.dtype.kind == "b" or (scores.dtype.kind in "iu" and scores.dtype.itemsize > 2)
+        if whole and scores.shape[1] > 1:
+            return None
+        hits += int(((scores[:, 0] if whole else scores.argmax(axis=1)) == result.labels).sum())
         samples += result.samples
     return PERCENT * hits / samples
 

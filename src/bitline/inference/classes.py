@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
+from onnx import TensorProto
 
 from bitline.core.diagnostics import refuse
 from bitline.graph.model import Model, Wiring, shape_of
@@ -21,6 +22,9 @@ _KEEPING: Final = frozenset(
     ("QuantizeLinear", "DequantizeLinear", "Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast")
 )
 """Operators that leave probabilities probabilities."""
+_WHOLE: Final = frozenset(
+    (TensorProto.INT32, TensorProto.INT64, TensorProto.UINT32, TensorProto.UINT64, TensorProto.BOOL)
+)
 
 _NUMBERED: Final = re.compile(r"^(\d+)[\s:,]+(.+)$")
 _SYNSET: Final = re.compile(r"^n\d{8}\s+")
@@ -40,8 +44,11 @@ class Scoring:
 
 
 def scoring(model: Model) -> Scoring | None:
-    """How the first output becomes scores; None where a sample gives no list of two numbers or more."""
+    """How the first output becomes scores; None where a sample gives no list of two numbers or more, or whole numbers,
+    which are classes or places themselves."""
     first = model.outputs[0]
+    if first.type.tensor_type.elem_type in _WHOLE:
+        return None
     shape = shape_of(first) or ()
     sizes = [size for size in shape if size != 1]
     if len(sizes) != 1:

@@ -3,7 +3,8 @@
     y = Conv(Pad(x, [0,0,1,1,0,0,1,1], 0), w, pads=[1,1,1,1])   -->   y = Conv(x, w, pads=[2,2,2,2])
     y = AveragePool(Pad(x, ..., 0))                             -->   y = AveragePool(x, pads=..., count_include_pad=1)
 
-A pool that counts its own padding no, and zeros yes, is left alone; so is MaxPool, whose padding is -inf, not 0.
+An average pool with padding of its own that it does not count is left alone, as it would count the zeros; so is
+MaxPool, whose padding is -inf, not 0.
 """
 
 from __future__ import annotations
