@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 from bitline.core.diagnostics import Refusal
-from bitline.engines import protobuf
+from bitline.engines import ort, protobuf
 from bitline.engines.ort import HANDED_OVER, Session
 from tests.graph.build import parsed
 
@@ -33,6 +33,28 @@ def test_the_weights_beside_the_model_give_the_same(optimise: bool, monkeypatch:
     monkeypatch.setattr(protobuf, "MESSAGE_BYTES", 200_000)
     assert not protobuf.fits(wide())
     np.testing.assert_array_equal(Session(wide(), optimise=optimise).run(FEEDS)["y"], expected)
+
+
+@pytest.mark.parametrize("optimise", [True, False])
+def test_many_weights_are_never_in_a_message(optimise: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there are much, the message is without them though it would hold them; the numbers stay."""
+    expected = Session(wide(), optimise=optimise).run(FEEDS)["y"]
+    monkeypatch.setattr(ort, "MUCH", protobuf.constant_bytes(wide()))
+    sent: list[int] = []
+    whole = protobuf.serialised
+
+    def watched(model: onnx.ModelProto, *, place: str) -> bytes:
+        sent.append(model.ByteSize())
+        return whole(model, place=place)
+
+    monkeypatch.setattr(ort, "serialised", watched)
+    np.testing.assert_array_equal(Session(wide(), optimise=optimise).run(FEEDS)["y"], expected)
+    assert max(sent) < WIDE.nbytes // 2
+
+
+def test_bytes_of_constants() -> None:
+    assert protobuf.constant_bytes(wide()) == WIDE.nbytes + WIDE[:1].nbytes
+    assert protobuf.constant_bytes(small()) == 0
 
 
 def test_without_large_constants() -> None:

@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 from bitline.graph.shapes import ERRORS
-from bitline.graph.weightless import LARGE_ELEMENTS, infer_shapes
+from bitline.graph.weightless import LARGE_ELEMENTS, infer_shapes, infer_shapes_in_place
 from tests.graph.build import parsed
 
 WIDE = np.zeros((256, LARGE_ELEMENTS // 256), np.float32)
@@ -29,6 +29,15 @@ def test_same_shapes_same_weights(strict: bool) -> None:
     assert found == expected
     assert found.graph.initializer[0].raw_data == WIDE.tobytes()
     assert before == model()
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_in_place_finds_the_same(strict: bool) -> None:
+    grown = model()
+    weights = grown.graph.initializer[0]
+    infer_shapes_in_place(grown, strict=strict)
+    assert grown == infer_shapes(model(), strict=strict)
+    assert weights.raw_data == WIDE.tobytes()
 
 
 def test_bare_forgets_what_the_file_says() -> None:

@@ -18,15 +18,17 @@ import onnx
 from onnx import numpy_helper
 
 from bitline.core.diagnostics import Diagnostic, Refusal, refuse
-from bitline.engines.protobuf import fits, is_large, serialised, without_large_constants
+from bitline.engines.protobuf import constant_bytes, fits, is_large, serialised, without_large_constants
 
 if TYPE_CHECKING:
     import onnxruntime
 
 Array = npt.NDArray[Any]
 
+MUCH = 2**28
+"""Bytes of constants from which on large ones stay outside the message."""
 HANDED_OVER = 2**16
-"""Elements from which on a constant of a model above 2 GiB stays outside the message."""
+"""Elements of a large one."""
 
 _DTYPES = {
     "tensor(float)": "float32",
@@ -51,7 +53,8 @@ class Session:
         source = str(model) if isinstance(model, Path) else model
         if isinstance(source, onnx.ModelProto):
             source, beside = _in_pieces(source, self.place)
-            self._weights = {name: onnxruntime.OrtValue.ortvalue_from_numpy(w) for name, w in beside.items()}
+            hand_over = onnxruntime.OrtValue.ortvalue_from_numpy
+            self._weights = {tensor.name: hand_over(numpy_helper.to_array(tensor)) for tensor in beside}
             options.add_external_initializers(list(self._weights), list(self._weights.values()))
         # ALL also makes operators that it then refuses (QLinearAveragePool with dilations); BASIC stays within ONNX
         tried = (levels.ORT_ENABLE_ALL, levels.ORT_ENABLE_BASIC) if optimise else (levels.ORT_DISABLE_ALL,)
@@ -119,11 +122,12 @@ class Session:
             raise Refusal(found)
 
 
-def _in_pieces(model: onnx.ModelProto, place: str) -> tuple[bytes, dict[str, Array]]:
-    """The message for ONNX Runtime, and the weights to hand over beside it where one message cannot hold all."""
-    if fits(model):
-        return serialised(model, place=place), {}
-    large = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer if is_large(t, HANDED_OVER)}
+def _in_pieces(model: onnx.ModelProto, place: str) -> tuple[bytes, list[onnx.TensorProto]]:
+    """The message for ONNX Runtime, and the weights to hand over beside it where they are many: a message of them would
+    be in memory three times, and cannot be longer than 2 GiB."""
+    if constant_bytes(model) < MUCH and fits(model):
+        return serialised(model, place=place), []
+    large = [tensor for tensor in model.graph.initializer if is_large(tensor, HANDED_OVER)]
     return serialised(without_large_constants(model, HANDED_OVER), place=place), large
 
 

@@ -17,6 +17,15 @@ def fits(model: onnx.ModelProto) -> bool:
     return model.ByteSize() <= MESSAGE_BYTES
 
 
+def constant_bytes(model: onnx.ModelProto) -> int:
+    """Bytes of all numbers in the graph's constants, from their shapes: nothing is copied."""
+    return sum(
+        math.prod(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+        for tensor in model.graph.initializer
+        if tensor.data_type != onnx.TensorProto.STRING
+    )
+
+
 def serialised(model: onnx.ModelProto, *, place: str) -> bytes:
     """The bytes of a model, the same for the same model. Raises `Refusal` (BL0203) where there are too many."""
     if not fits(model):

@@ -8,7 +8,7 @@ import onnx
 
 from bitline.core.diagnostics import Diagnostic, Refusal
 from bitline.graph.model import Wiring, attribute, copied, reads, shape_of
-from bitline.graph.weightless import infer_shapes
+from bitline.graph.weightless import infer_shapes, infer_shapes_in_place
 
 FOLD_BYTES = 64 * 2**20
 FOLD_BYTES_TOTAL = 256 * 2**20
@@ -30,6 +30,12 @@ def inferred(model: onnx.ModelProto) -> onnx.ModelProto:
 def grown(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model with the shapes that inference adds to those it has. Not strict: what is unknown stays so."""
     return infer_shapes(model, strict=False)
+
+
+def grow(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model itself, which nobody else may hold, with the shapes that inference adds."""
+    infer_shapes_in_place(model, strict=False)
+    return model
 
 
 def check_static(model: onnx.ModelProto, *, place: str, tensor_bytes: int) -> None:

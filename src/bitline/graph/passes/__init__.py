@@ -82,7 +82,8 @@ def simplify(model: Model, *, disable: Collection[str] = ()) -> Model:
     proto = model.proto
     for name in ORDER:
         if name not in disable:
-            proto = shapes.grown(PASSES[name](proto))
+            changed = PASSES[name](proto)
+            proto = shapes.grown(proto) if changed is proto else shapes.grow(changed)
     return replace(model, proto=shapes.with_shapes(proto))
 
 

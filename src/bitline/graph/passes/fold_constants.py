@@ -40,7 +40,7 @@ def fold_constants(
     budget = total_bytes
     while True:
         folded = _constant_nodes_to_initializers(inline_branches(folded))
-        folded = shapes.grown(folded)
+        shapes.grow(folded)
         chosen = _foldable(folded, each_bytes, budget)
         if not chosen:
             return folded

@@ -12,6 +12,10 @@ from bitline.graph.model import copied
 
 
 def name_nodes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model itself where all names are there and differ, so that weights are not copied for nothing."""
+    names = [node.name for node in model.graph.node]
+    if all(names) and len(set(names)) == len(names):
+        return model
     named = copied(model)
     taken: set[str] = set()
     unnamed: list[onnx.NodeProto] = []

@@ -17,7 +17,7 @@ from bitline.graph.passes.squash_neutral import squash_neutral
 def squash(model: onnx.ModelProto) -> onnx.ModelProto:
     """Ends: every rule removes a node, or moves an Expand or a Reshape toward the outputs or to a plainer form."""
     while True:
-        squashed = shapes.grown(squash_neutral(squash_layout(model)))
+        squashed = shapes.grow(squash_neutral(squash_layout(model)))
         if squashed.graph.node == model.graph.node:
             return squashed
         model = squashed

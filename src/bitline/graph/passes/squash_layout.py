@@ -44,7 +44,7 @@ def squash_layout(model: onnx.ModelProto) -> onnx.ModelProto:
         if nodes is None:
             return squashed
         keep_nodes(squashed.graph, nodes)
-        squashed = shapes.grown(drop_dead(squashed))
+        squashed = shapes.grow(drop_dead(squashed))
 
 
 def _sweep(graph: onnx.GraphProto) -> list[onnx.NodeProto] | None:
