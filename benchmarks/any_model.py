@@ -123,8 +123,9 @@ def main() -> int:
     targets = given.target or (["sram-dcim"] if given.quick else list(TARGETS))
     for name in QUICK if given.quick else names(shared, given.models):
         for target in targets:
-            rows += _apart(name, target, given)
-    show(rows)
+            found = _apart(name, target, given)
+            show(found)
+            rows += found
     if given.json:
         print(json.dumps({"rows": rows}))
     return int(any(one["met"] is False for one in rows))
