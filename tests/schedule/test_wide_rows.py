@@ -1,4 +1,4 @@
-"""A row of Softmax that is too wide for the output buffer waits in the buffer of the partial sums."""
+"""A row of Softmax that is too wide for the output buffer waits in the buffer of the partial sums, or of the inputs."""
 
 from __future__ import annotations
 
@@ -33,16 +33,19 @@ def softmax(folder: Path) -> Model:
 
 
 @pytest.mark.parametrize(
-    ("output", "psum", "space", "slots"),
+    ("output", "psum", "given", "space", "slots"),
     [
-        (4 * CLASSES + 16, CLASSES, "output", 2),
-        (2 * CLASSES + 8, 4 * CLASSES + 16, "output", 1),  # the buffer meant for results comes first
-        (CLASSES, 4 * CLASSES + 16, "psum", 2),
-        (CLASSES, 2 * CLASSES + 8, "psum", 1),
+        (4 * CLASSES + 16, CLASSES, 0, "output", 2),
+        (2 * CLASSES + 8, 4 * CLASSES + 16, 0, "output", 1),  # the buffer meant for results comes first
+        (CLASSES, 4 * CLASSES + 16, 0, "psum", 2),
+        (CLASSES, 2 * CLASSES + 8, 0, "psum", 1),
+        (CLASSES, CLASSES, 6 * CLASSES + 32, "input", 2),
+        (CLASSES, CLASSES, 3 * CLASSES + 16, "input", 1),
     ],
 )
-def test_where_rows_wait(output: int, psum: int, space: str, slots: int, tmp_path: Path) -> None:
+def test_where_rows_wait(output: int, psum: int, given: int, space: str, slots: int, tmp_path: Path) -> None:
     sizes = [f"memory.output_bytes={output}", f"memory.psum_bytes={psum}"]
+    sizes += [f"memory.input_bytes={given}"] if given else []
     made = build(softmax(tmp_path), TARGET, tuple(sizes))
     (plan,) = made.planned.schedule.kernels
     assert (plan.result_space, plan.output_slots) == (space, slots)
@@ -50,5 +53,6 @@ def test_where_rows_wait(output: int, psum: int, space: str, slots: int, tmp_pat
 
 
 def test_what_fits_nowhere_is_refused(tmp_path: Path) -> None:
+    few = [f"memory.{name}_bytes={CLASSES}" for name in ("output", "psum")]
     with pytest.raises(Refusal, match="a row of 500"):
-        build(softmax(tmp_path), TARGET, (f"memory.output_bytes={CLASSES}", f"memory.psum_bytes={CLASSES}"))
+        build(softmax(tmp_path), TARGET, (*few, f"memory.input_bytes={3 * CLASSES}"))

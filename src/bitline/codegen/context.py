@@ -90,20 +90,27 @@ class Context:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ring:
-    """`slots` slots of `bytes` in a buffer, taken in turn: slot number = sequence number mod slots."""
+    """`slots` slots of `bytes` in a buffer, from byte `base` on, taken in turn: slot number = sequence number mod
+    slots."""
 
     space: str
     slots: int
     bytes: int
+    base: int = 0
 
     def access(self, first: int, sequence: Terms, offset: int, terms: Terms, runs: Runs) -> Access:
         """Bytes at `offset` of slot (first + sum of `sequence`) mod slots."""
         if self.slots == 1:
-            return Access(space=self.space, at=Affine(base=offset, terms=terms), runs=runs)
+            return Access(space=self.space, at=Affine(base=self.base + offset, terms=terms), runs=runs)
         ring = tuple((var, self.bytes * step) for var, step in sequence)
         return Access(
             space=self.space,
-            at=Affine(terms=(*ring, *terms), phase=self.bytes * first + offset, modulus=self.slots * self.bytes),
+            at=Affine(
+                base=self.base,
+                terms=(*ring, *terms),
+                phase=self.bytes * first + offset,
+                modulus=self.slots * self.bytes,
+            ),
             runs=runs,
         )
 

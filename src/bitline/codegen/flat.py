@@ -179,7 +179,10 @@ def flat_nest(kernel: Flat, context: Context) -> list[Statement]:
         largest_in = max(sum(_aligned(span.bytes) for span in work.spans[:-1]) for part in works for work in part)
         largest_out = max(work.spans[-1].bytes for part in works for work in part)
         inputs = Ring(space="input", slots=schedule.input_slots, bytes=largest_in)
-        outputs = Ring(space=schedule.result_space, slots=schedule.output_slots, bytes=_aligned(largest_out))
+        behind = inputs.slots * inputs.bytes if schedule.result_space == inputs.space else 0
+        outputs = Ring(
+            space=schedule.result_space, slots=schedule.output_slots, bytes=_aligned(largest_out), base=behind
+        )
 
         def body(
             item: Nested, inputs: Ring = inputs, outputs: Ring = outputs, first_core: int = job.first_core

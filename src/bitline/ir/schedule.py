@@ -8,7 +8,7 @@ from typing import Literal
 
 from bitline.ir.residency import Block, TensorResidency
 
-ResultSpace = Literal["output", "psum"]
+ResultSpace = Literal["output", "psum", "input"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +105,7 @@ def unit_block(piece: Piece, job: Job, unit: int, groups_rows: int, groups_cols:
 class KernelSchedule:
     """One kernel: tiles of tile_rows x tile_cols output pixels, slots of each buffer, and the jobs one after
     another. `result_space`: the buffer that results wait in; a row too wide for the output buffer may wait in that of
-    the partial sums, which nothing else needs at the time."""
+    the partial sums, which nothing else needs at the time, or behind the operands in that of the inputs."""
 
     kernel: int
     segment: int

@@ -246,10 +246,10 @@ def _turns(plan: KernelSchedule) -> tuple[tuple[str, int, str, str], ...]:
             ("the partial-sum buffer", plan.psum_slots, "mvm", "vector"),
             ("the output buffer", plan.output_slots, "vector", "dma out"),
         )
-    results = "the output buffer" if plan.result_space == "output" else "the partial-sum buffer"
+    results = {"output": "the output buffer", "psum": "the partial-sum buffer", "input": "the rest of the input buffer"}
     return (
         ("the input buffer", plan.input_slots, "dma in", "vector"),
-        (results, plan.output_slots, "vector", "dma out"),
+        (results[plan.result_space], plan.output_slots, "vector", "dma out"),
     )
 
 

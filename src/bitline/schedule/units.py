@@ -102,10 +102,12 @@ def _elements(kernel: Elementwise, network: Network, buffers: Buffers) -> tuple[
 def _rows(kernel: Softmax | Norm, network: Network, buffers: Buffers) -> tuple[tuple[Job, ...], int, ResultSpace]:
     rows, n = kernel.read.shape
     (taken,), given = _widths(kernel, network)
-    spaces: tuple[tuple[ResultSpace, int], ...] = (("output", buffers.output_bytes), ("psum", buffers.psum_bytes))
-    for space, room in spaces:
+    rooms: dict[ResultSpace, int] = {"output": buffers.output_bytes, "psum": buffers.psum_bytes, "input": 0}
+    for space, room in rooms.items():
         for slots in SLOTS:
             most = min((buffers.input_bytes // slots - WORD) // (n * taken), (room // slots - WORD) // (n * given))
+            if space == "input":  # behind the operands
+                most = (buffers.input_bytes // slots - 2 * WORD) // (n * (taken + given))
             if most >= 1:
                 jobs = column_jobs(rows, even(rows, min(most, -(-rows // buffers.cores))), buffers.cores)
                 return jobs, slots, space
