@@ -13,7 +13,7 @@ from bitline.ir.kernels import inputs_of, outputs_of
 from bitline.ir.residency import Block, TensorResidency
 from bitline.place.cores import pack_segment
 from bitline.place.cuts import ColumnStrip
-from bitline.schedule.stream import dependencies, longest_run
+from bitline.schedule.stream import check_streams, dependencies, longest_run
 from tests.lower.engines import build
 from tests.lower.random_networks import random_network
 from tests.lower.test_random_networks import quantised
@@ -109,6 +109,12 @@ def test_weights_that_do_not_stay_are_no_pipeline() -> None:
     (found,) = refused.value.diagnostics
     assert found.code == "BL0101"
     assert "do not all stay" in found.message
+
+
+def test_a_network_that_computes_nothing_is_no_pipeline() -> None:
+    nothing = replace(mnist("isaac").network, kernels=())
+    with pytest.raises(Refusal, match="it computes nothing"):
+        check_streams(nothing, resident=False)
 
 
 @pytest.mark.parametrize(

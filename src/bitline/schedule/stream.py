@@ -34,7 +34,9 @@ def check_streams(network: Network, resident: bool) -> None:
     hosts = [kernel.name for kernel in network.kernels if isinstance(kernel, Host)]
     states = [port.name for port in network.ports if port.state]
     whys: list[tuple[str, str]] = []
-    if not resident:
+    if not network.kernels:
+        whys.append(("it computes nothing", "leave --stream out"))
+    elif not resident:
         whys.append(
             ("its weights do not all stay in the arrays", "take a target that holds them, or leave --stream out")
         )
