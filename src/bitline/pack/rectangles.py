@@ -4,7 +4,8 @@
     -->  Packing(bins=1, bin_of=(0, 0, 0), row_start=(0, 2, 0), col_start=(0, 0, 3))
 
 MaxRects for every pair of a sort order and a placing rule; the fewest bins are kept, and the search ends where
-`bounds.lower_bound` is met. No random numbers: equal input gives an equal packing.
+`bounds.lower_bound` is met. Where it is not, `steps` of an order search (`pack.search`) may follow. Equal input gives
+an equal packing.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ class Packing:
     col_start: tuple[int, ...]
 
 
-def pack(pieces: Sequence[tuple[int, int]], *, rows: int, cols: int, max_bins: int | None = None) -> Packing | None:
+def pack(
+    pieces: Sequence[tuple[int, int]], *, rows: int, cols: int, max_bins: int | None = None, steps: int = 0
+) -> Packing | None:
     """Positions of all `pieces`, given as (rows, cols), in bins of `rows` x `cols`; None if they took over `max_bins`.
 
     None proves nothing unless `bounds.lower_bound` is above `max_bins` too. No piece may exceed a bin.
@@ -44,7 +47,7 @@ def pack(pieces: Sequence[tuple[int, int]], *, rows: int, cols: int, max_bins: i
     whole = (sizes == (rows, cols)).all(axis=1)
     whole_bins = int(whole.sum())
     limit = len(pieces) if max_bins is None else max_bins
-    found = _search(sizes[~whole], rows, cols, limit - whole_bins)
+    found = _search(sizes[~whole], rows, cols, limit - whole_bins, steps)
     if found is None:
         return None
     part_bins, part_positions = found
@@ -64,7 +67,7 @@ def pack(pieces: Sequence[tuple[int, int]], *, rows: int, cols: int, max_bins: i
     )
 
 
-def _search(sizes: Ints, rows: int, cols: int, max_bins: int) -> tuple[int, Ints] | None:
+def _search(sizes: Ints, rows: int, cols: int, max_bins: int, steps: int) -> tuple[int, Ints] | None:
     """(bins, [piece, (bin, row, col)]) of the packing with the fewest bins, the first found of equals."""
     floor, _ = lower_bound([(r, c) for r, c in sizes.tolist()], rows, cols)
     if floor > max_bins:
@@ -75,6 +78,7 @@ def _search(sizes: Ints, rows: int, cols: int, max_bins: int) -> tuple[int, Ints
     from bitline.pack.maxrects import RULES, first_fit
 
     best: tuple[int, Ints] | None = None
+    start = next(_orders(sizes)), RULES[0]
     allowed = max_bins
     for order, rule in product(_orders(sizes), RULES):
         positions = np.zeros((len(sizes), 3), dtype=np.int64)
@@ -82,10 +86,32 @@ def _search(sizes: Ints, rows: int, cols: int, max_bins: int) -> tuple[int, Ints
             bins = first_fit(order, sizes, rows, cols, rule, allowed, positions)
         if bins > allowed:
             continue
-        best, allowed = (bins, positions), bins - 1
+        best, start, allowed = (bins, positions), (order, rule), bins - 1
         if bins == floor:
             break
-    return best
+    if not steps or (best is not None and best[0] == floor):
+        return best
+    return _improved(best, start, sizes, (rows, cols), (floor, max_bins), steps)
+
+
+def _improved(
+    best: tuple[int, Ints] | None,
+    start: tuple[Ints, int],
+    sizes: Ints,
+    shape: tuple[int, int],
+    limits: tuple[int, int],
+    steps: int,
+) -> tuple[int, Ints] | None:
+    """The better of `best` and what an order search from `start` finds; None where both take over `limits[1]`."""
+    from bitline.pack.search import SEED, improve
+
+    order, rule = start
+    positions = np.zeros((len(sizes), 3), dtype=np.int64)
+    with uninterrupted():
+        bins = improve(order.copy(), sizes, *shape, rule, limits[0], steps, np.array([SEED], np.int64), positions)
+    if best is not None and best[0] <= bins:
+        return best
+    return (bins, positions) if bins <= limits[1] else None
 
 
 def _orders(sizes: Ints) -> Iterator[Ints]:

@@ -1,9 +1,9 @@
 """Order search: the packing of a sequence of pieces is made better by moving pieces in the sequence.
 
-An order is decoded by `maxrects.first_fit`; a neighbour has one piece moved or two exchanged, most often pieces of the
-emptiest bin, moved to the front. It is kept where it takes fewer bins or as many with a larger sum of squared fills, which
-is large where one bin is nearly empty. Iterated local search as in Lourenco, Martin and Stutzle (2003); the random numbers
-are a fixed sequence, so that as many steps give the same packing.
+An order is decoded by `maxrects.first_fit`; a neighbour has one piece moved or two exchanged, most often a piece of the
+emptiest bin. It is kept where it takes fewer bins, or as many with no smaller sum of squared fills, which is large where
+one bin is nearly empty. Iterated local search (Lourenco, Martin and Stutzle 2003); the random numbers are a fixed
+sequence, so that as many steps give the same packing.
 """
 
 # pyright: reportUnknownParameterType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -17,6 +17,8 @@ from bitline.pack.maxrects import Ints, compiled, first_fit
 KICK_AFTER = 400
 """Steps without a better packing after which some pieces are moved at random."""
 KICKS = 4
+SEED = 88172645463325252
+"""Marsaglia's."""
 
 
 @compiled
