@@ -1,8 +1,8 @@
 """Order search: the packing of a sequence of pieces is made better by moving pieces in the sequence.
 
 An order is decoded by `maxrects.first_fit`; a neighbour has one piece moved or two exchanged, most often a piece of the
-emptiest bin. It is kept where it takes fewer bins, or as many with no smaller sum of squared fills, which is large where
-one bin is nearly empty. Iterated local search (Lourenco, Martin and Stutzle 2003); the random numbers are a fixed
+emptiest bin. It is kept where it takes fewer bins, or as many with no smaller sum of squared fills, which is large
+where one bin is nearly empty. Iterated local search (Lourenco, Martin and Stutzle 2003); the random numbers are a fixed
 sequence, so that as many steps give the same packing.
 """
 
