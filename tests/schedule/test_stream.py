@@ -17,15 +17,22 @@ from bitline.schedule.stream import check_streams, dependencies, longest_run
 from tests.lower.engines import build
 from tests.lower.random_networks import random_network
 from tests.lower.test_random_networks import quantised
-from tests.verify.compiled import mnist, quantised_mnist, quantised_tiny, streamed_mnist, streamed_tiny
+from tests.verify.compiled import (
+    Artefacts,
+    mnist,
+    quantised_mnist,
+    quantised_tiny,
+    streamed_branches,
+    streamed_mnist,
+    streamed_tiny,
+)
 
-TARGETS = ("isaac", "puma")
+TARGET = "isaac"
 
 
-@pytest.mark.parametrize("target", TARGETS)
-def test_every_reader_waits_for_the_maker_and_every_writer_for_the_readers(target: str) -> None:
+@pytest.mark.parametrize("made", [streamed_mnist(TARGET), streamed_branches()], ids=["chain", "branches"])
+def test_every_reader_waits_for_the_maker_and_every_writer_for_the_readers(made: Artefacts) -> None:
     """By brute force over pairs: of two kernels that touch a byte, one of them writing it, the later one waits."""
-    made = streamed_mnist(target)
     network, stream = made.network, made.schedule.stream
     assert stream is not None
     home = {h.tensor: h for h in made.schedule.tensors}

@@ -147,6 +147,30 @@ def streamed_mnist(target: str) -> Artefacts:
     return compile_for(quantised_mnist(), target, stream=3)
 
 
+BRANCHES = """
+a = Conv<pads = [1, 1, 1, 1]>(x, wa) ar = Relu(a) b = Conv<pads = [1, 1, 1, 1]>(ar, wb) br = Relu(b)
+c = Conv<pads = [1, 1, 1, 1]>(x, wc) cr = Relu(c) d = Conv<pads = [1, 1, 1, 1]>(cr, wd) dr = Relu(d)
+s = Add(br, dr) y = GlobalAveragePool(s)
+"""
+"""Two branches that know nothing of one another but the bytes that their tensors share."""
+
+
+@cache
+def streamed_branches() -> Artefacts:
+    constants: dict[str, npt.NDArray[np.generic]] = {
+        name: np.random.default_rng(i).normal(0, 0.3, (8, 3 if name in ("wa", "wc") else 8, 3, 3)).astype(np.float32)
+        for i, name in enumerate(("wa", "wb", "wc", "wd"))
+    }
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "branches.onnx"
+        onnx.save(parsed("float[1,3,6,6] x) => (float[1,8,1,1] y", BRANCHES, constants, opset=17), path)
+        model = pipeline.load(path, {})
+    samples: dict[str, npt.NDArray[np.generic]] = {
+        "x": np.random.default_rng(9).normal(0, 1, (4, 3, 6, 6)).astype(np.float32)
+    }
+    return compile_for(pipeline.quantise(model, samples, QuantOptions()).model, "isaac", stream=4)
+
+
 MIXED = """
 e = Gather(table, ids) q = QuantizeLinear(e, s, z) d = DequantizeLinear(q, s, z)
 xq = QuantizeLinear(x, s, z) xd = DequantizeLinear(xq, s, z)
