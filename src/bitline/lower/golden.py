@@ -29,10 +29,11 @@ from bitline.ir.kernels import (
     Repeat,
     Softmax,
 )
-from bitline.lower.golden_builder import ONNX_TYPE, Builder
+from bitline.lower.golden_builder import Builder
 from bitline.lower.golden_elementwise import write_elementwise
 from bitline.lower.golden_matmul import write_matmul
 from bitline.lower.golden_rows import write_batch_matmul, write_lookup, write_norm, write_pool, write_softmax
+from bitline.lower.qdq import ONNX_TYPE
 
 
 def _write_move(builder: Builder, kernel: Move) -> None:

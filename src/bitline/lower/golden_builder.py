@@ -15,18 +15,11 @@ from bitline.ir.kernels import (
     Read,
     Tensor,
 )
+from bitline.lower.qdq import ONNX_TYPE
 
 Array = npt.NDArray[np.generic]
 OPSET = 18
 """The least; a subgraph for the host brings its own."""
-ONNX_TYPE = {
-    "u8": TensorProto.UINT8,
-    "s8": TensorProto.INT8,
-    "s16": TensorProto.INT16,
-    "s32": TensorProto.INT32,
-    "s64": TensorProto.INT64,
-    "f32": TensorProto.FLOAT,
-}
 
 
 def _axis_of_digits(read: IndexMap) -> list[int] | None:

@@ -13,7 +13,8 @@ from bitline.ir.kernels import (
     Elementwise,
     Tensor,
 )
-from bitline.lower.golden_builder import ONNX_TYPE, Builder
+from bitline.lower.golden_builder import Builder
+from bitline.lower.qdq import ONNX_TYPE
 from bitline.numerics.elementwise import CURVE_FRACTION_BITS
 
 

@@ -14,7 +14,8 @@ from bitline.ir.kernels import (
     Pool,
     Softmax,
 )
-from bitline.lower.golden_builder import ONNX_TYPE, Builder
+from bitline.lower.golden_builder import Builder
+from bitline.lower.qdq import ONNX_TYPE
 from bitline.numerics.norm import INVERSE_BITS, VARIANCE_BITS
 
 

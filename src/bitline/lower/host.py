@@ -16,7 +16,7 @@ from bitline.graph.macs import node_macs
 from bitline.graph.model import reads
 from bitline.ir.kernels import LIMITS, Dtype, Host, Port, Tensor
 from bitline.lower.integers import Interval
-from bitline.lower.qdq import QdqGraph, Value
+from bitline.lower.qdq import ONNX_TYPE, QdqGraph, Value
 from bitline.lower.state import Lowering, name_of
 from bitline.lower.stored import stored_view
 
@@ -38,15 +38,6 @@ STORED: dict[int, Dtype] = {
     TensorProto.UINT64: "s64",
 }
 """How a tensor that is not quantised is stored between kernels."""
-ELEMENT: dict[Dtype, int] = {
-    "u8": TensorProto.UINT8,
-    "s8": TensorProto.INT8,
-    "s16": TensorProto.INT16,
-    "s32": TensorProto.INT32,
-    "s64": TensorProto.INT64,
-    "f32": TensorProto.FLOAT,
-}
-
 
 RESULT, ROW, LOW, HIGH = ".result", ".check.row", ".check.low", ".check.high"
 """What the names of a subgraph's own tensors end with: the result; integers as one row, and their limits."""
@@ -129,7 +120,7 @@ class _Subgraph:
         entry = f"{name}.stored"
         source = f"{entry}.{len(self.xs)}"
         self.xs.append(value.tensor)
-        self.inputs.append(helper.make_tensor_value_info(source, ELEMENT[tensor.dtype], list(shape)))
+        self.inputs.append(helper.make_tensor_value_info(source, ONNX_TYPE[tensor.dtype], list(shape)))
         element = self.graph.types.get(name, TensorProto.FLOAT)
         quantised = element == TensorProto.FLOAT and tensor.dtype != "f32"
         if quantised and tensor.dtype in ("u8", "s8", "s16") and (tensor.scale, tensor.zero_point) != (1.0, 0):
@@ -138,7 +129,7 @@ class _Subgraph:
             self.initializers[scale] = numpy_helper.from_array(np.array(tensor.scale, np.float32), scale)
             self.initializers[zero] = numpy_helper.from_array(np.array(tensor.zero_point, kind), zero)
             node = helper.make_node("DequantizeLinear", [source, scale, zero], [name], name=f"{entry}.real")
-        elif element == ELEMENT[tensor.dtype]:
+        elif element == ONNX_TYPE[tensor.dtype]:
             node = helper.make_node("Identity", [source], [name], name=f"{entry}.same")
         else:
             node = helper.make_node("Cast", [source], [name], name=f"{entry}.cast", to=element)
@@ -154,13 +145,13 @@ class _Subgraph:
     def add_output(self, name: str, dtype: Dtype, limits: Interval | None) -> onnx.ValueInfoProto:
         """The result in its stored type, checked to lie within the limits."""
         out = f"{name}{RESULT}"
-        same = self.graph.types.get(name) == ELEMENT[dtype]
+        same = self.graph.types.get(name) == ONNX_TYPE[dtype]
         source = name if limits is None else self._checked(name, limits)
         node = helper.make_node("Identity" if same else "Cast", [source], [out], name=f"{name}.out")
         if not same:
-            node.attribute.append(helper.make_attribute("to", ELEMENT[dtype]))
+            node.attribute.append(helper.make_attribute("to", ONNX_TYPE[dtype]))
         self.after.append(node)
-        return helper.make_tensor_value_info(out, ELEMENT[dtype], list(self.graph.shapes[name]))
+        return helper.make_tensor_value_info(out, ONNX_TYPE[dtype], list(self.graph.shapes[name]))
 
     def _checked(self, name: str, limits: Interval) -> str:
         """The integers `name` again. Where one lies outside, ONNX Runtime ends: a Gather takes row 1 of 1 row."""

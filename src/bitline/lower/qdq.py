@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import numpy_helper
+from onnx import TensorProto, numpy_helper
 
 from bitline.core.diagnostics import Diagnostic, Refusal
 from bitline.graph.model import reads
@@ -23,6 +23,15 @@ DTYPES: dict[np.dtype[np.generic], Dtype] = {
     np.dtype(np.int8): "s8",
     np.dtype(np.int16): "s16",
 }
+ONNX_TYPE: dict[Dtype, int] = {
+    "u8": TensorProto.UINT8,
+    "s8": TensorProto.INT8,
+    "s16": TensorProto.INT16,
+    "s32": TensorProto.INT32,
+    "s64": TensorProto.INT64,
+    "f32": TensorProto.FLOAT,
+}
+"""What ONNX calls a stored type."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
