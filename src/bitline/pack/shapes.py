@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 Rect = tuple[int, int, int, int]
 """(row, col, row end, col end), ends excluded."""
@@ -43,7 +44,7 @@ class Bin:
         """Cells that may be used. `blocked` rectangles may overlap and stand over."""
         open_cells = self.rows * self.cols
         corners = sorted({edge for r in self.blocked for edge in (r[0], r[2])} | {0, self.rows})
-        for top, bottom in zip(corners, corners[1:], strict=False):
+        for top, bottom in pairwise(corners):
             if not 0 <= top < bottom <= self.rows:
                 continue
             spans = sorted((max(c0, 0), min(c1, self.cols)) for r0, c0, r1, c1 in self.blocked if r0 <= top < r1)
