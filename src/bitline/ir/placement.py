@@ -1,0 +1,109 @@
+"""Placements of whole networks, apart from any schedule: what `bitline place` writes and `bitline verify` checks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from bitline.ir.kernels import ArrayMath, Matrix
+
+Cuts = Literal["full", "balanced", "free"]
+Proof = Literal["bound", "solver", "none"]
+Rect = tuple[int, int, int, int]
+"""(row, col, row end, col end), ends excluded."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArrayShape:
+    """One of any number of equal arrays: `rows` x `cols` weights that may be used.
+
+    Nothing lies on the cells of `blocked`, nothing crosses a row of `edges`, and blocks that share a column have
+    disjoint intervals of its `bias_rows`. `reserved_cols` columns lie before the first usable one and count nowhere.
+    """
+
+    rows: int
+    cols: int
+    blocked: tuple[Rect, ...] = ()
+    edges: tuple[int, ...] = ()
+    bias_rows: int = 0
+    reserved_cols: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacedMatrix:
+    """Static weights of a network and what their places follow from.
+
+    `nodes` of `network` use them and fire every block `pixels` times an inference. `math.bundle` diagonal groups share
+    a block. `bias_rows`: how many a block needs over its columns, once per column. `copies` lie in the arrays; each
+    fires ceil(pixels / copies) times.
+    """
+
+    network: str
+    nodes: tuple[str, ...]
+    matrix: Matrix
+    math: ArrayMath
+    pixels: int
+    bias_rows: int = 0
+    copies: int = 1
+
+    @property
+    def fires(self) -> int:
+        """How often a block of a copy fires in one inference."""
+        return -(-self.pixels // self.copies)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacedBlock:
+    """A part of copy `copy` of matrix number `matrix`, in rows and columns of its whole block-diagonal matrix, and its
+    place: an array, its top left corner there, and `bias_rows` bias rows from `bias_start`."""
+
+    matrix: int
+    copy: int
+    row_offset: int
+    col_offset: int
+    rows: int
+    cols: int
+    array: int
+    w_row_start: int
+    w_col_start: int
+    bias_start: int = 0
+    bias_rows: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Occupied:
+    """Cells that something else than these networks takes: an earlier placement whose networks are not given."""
+
+    name: str
+    array: int
+    w_row_start: int
+    w_col_start: int
+    rows: int
+    cols: int
+    bias_start: int = 0
+    bias_rows: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certificate:
+    """No placement of these blocks takes fewer than `lower_bound` arrays: `bound` says why. `proof`: `bound` where that
+    equals the arrays used, `solver` where an exhaustive search closed the gap, else `none`."""
+
+    arrays_used: int
+    lower_bound: int
+    bound: str
+    proof: Proof
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """All blocks of some networks in arrays; blocks in dependency order."""
+
+    target: str
+    cuts: Cuts
+    shape: ArrayShape
+    matrices: tuple[PlacedMatrix, ...]
+    blocks: tuple[PlacedBlock, ...]
+    occupied: tuple[Occupied, ...]
+    certificate: Certificate
+    version: Literal[1] = 1
