@@ -35,7 +35,9 @@ class PlacedMatrix:
 
     `nodes` of `network` use them and fire every block `pixels` times an inference. `math.bundle` diagonal groups share
     a block. `bias_rows`: how many a block needs over its columns, once per column. `copies` lie in the arrays; each
-    fires ceil(pixels / copies) times.
+    fires ceil(pixels / copies) times. `window`: the output pixels that one firing computes, down and right; where there
+    are several, `matrix` is the one with as many shifted kernels side by side. `gain`: what sums are divided by, the
+    nearest power of two.
     """
 
     network: str
@@ -45,6 +47,8 @@ class PlacedMatrix:
     pixels: int
     bias_rows: int = 0
     copies: int = 1
+    window: tuple[int, int] = (1, 1)
+    gain: int = 1
 
     @property
     def fires(self) -> int:
