@@ -1,6 +1,7 @@
 """Matrices cut into as few blocks as arrays allow: strips of output columns, each a stack of row blocks.
 
-The "full" cut fills arrays and leaves a rest; the "balanced" one makes blocks of nearly equal sizes. Rows are cut only at the edges of row groups, which a converter that can clip makes part of the value (see `ArrayMath`).
+The "full" cut fills arrays and leaves a rest; the "balanced" one makes blocks of nearly equal sizes. Rows are cut only
+at the edges of row groups, which a converter that can clip makes part of the value (see `ArrayMath`).
 A block-diagonal matrix is cut into bundles of groups; the blocks between them do not exist.
 """
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from bitline.ir.placement import PlacedMatrix
 
@@ -47,7 +48,7 @@ def mixtures(matrices: Sequence[PlacedMatrix]) -> tuple[tuple[int, ...], ...]:
         (
             ((b.fires - a.fires) / (a.cells - b.cells), number, place + 1)
             for number, hull in enumerate(hulls)
-            for place, (a, b) in enumerate(zip(hull, hull[1:], strict=False))
+            for place, (a, b) in enumerate(pairwise(hull))
         )
     )
     at = [0] * len(matrices)
