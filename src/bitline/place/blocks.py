@@ -90,4 +90,3 @@ def cut_all(matrices: Sequence[PlacedMatrix], shape: ArrayShape, *, balanced: bo
             for place, block in enumerate(strip.blocks)
         ]
     return CutMatrices(blocks=tuple(blocks), row_cuts=row_cuts, col_cuts=col_cuts)
-

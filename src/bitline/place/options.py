@@ -30,7 +30,9 @@ class PlaceOptions:
         """Raise `Refusal` (BL0101) with all that does not go together."""
         found: list[tuple[str, str]] = []
         if isinstance(self.depthwise_group, int) and self.depthwise_group < 1:
-            found.append((f"a group of {self.depthwise_group} channels", "--depthwise-group takes max, auto or 1, 2, ..."))
+            found.append(
+                (f"a group of {self.depthwise_group} channels", "--depthwise-group takes max, auto or 1, 2, ...")
+            )
         if self.array_budget is not None and self.array_budget < 1:
             found.append((f"a budget of {self.array_budget} arrays", "--array-budget takes 1, 2, ..."))
         if self.time_limit is not None and self.time_limit <= 0:
