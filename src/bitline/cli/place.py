@@ -2,77 +2,139 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import click
 
-from bitline.cli.answer import answer
+from bitline.cli.answer import answer, say, show_diagnostics
 from bitline.cli.options import QuantArguments, calibrated, json_option, quant_options, target_options
-from bitline.core.escape import cell
+from bitline.cli.progress import progress_on_terminal
+from bitline.core.diagnostics import refuse
 from bitline.core.files import check_writable, write_file
+
+if TYPE_CHECKING:
+    from bitline.ir.placement import Rect
+    from bitline.pipeline.placing import Placed
+    from bitline.place.options import PlaceOptions
+
+FORMS = (".json", ".csv", ".txt", ".svg", ".png", ".html")
 
 
 @click.command(
-    "place", help="Pack the weight matrices into arrays: a table of blocks, a lower bound, no limit of arrays."
+    "place", help="Pack the weight matrices into as few arrays as possible, with a lower bound; no limit of arrays."
 )
 @click.argument("models", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--shape", "shapes", multiple=True, metavar="NAME=1,3,224,224", help="Fix an input's shape; may repeat.")
 @target_options
 @quant_options
 @click.option(
-    "--cuts", type=click.Choice(["full"]), default="full", show_default=True, help="Cut matrices at array borders."
+    "--cuts",
+    type=click.Choice(["full", "balanced", "free"]),
+    default="full",
+    show_default=True,
+    help="Where matrices are cut: at array borders, into equal parts, or wherever an array has room.",
 )
-@click.option("-o", "output", type=click.Path(path_type=Path), help="Write the table of blocks here, as CSV.")
+@click.option(
+    "--depthwise-group",
+    default="max",
+    show_default=True,
+    metavar="max|auto|N",
+    help="Groups of a grouped convolution in one block; auto: layer by layer, the fewest firings for the arrays.",
+)
+@click.option(
+    "--objective",
+    type=click.Choice(["arrays", "interval", "latency"]),
+    default="arrays",
+    show_default=True,
+    help="The fewest arrays; and with them, or with all of --array-budget, the shortest interval or lowest latency.",
+)
+@click.option("--array-budget", type=int, metavar="N", help="Arrays that copies of layers may take.")
+@click.option("--windows", is_flag=True, help="Under a budget also lay convolutions out for several pixels at once.")
+@click.option("--pareto", is_flag=True, help="Also print the trade-off of arrays, firings and interval.")
+@click.option("--time-limit", type=float, metavar="SECONDS", help="Search as long; Ctrl-C keeps the best so far.")
+@click.option("--seed", default=1, show_default=True, help="Of the search.")
+@click.option("--bad-cols", metavar="3,17-19", help="Columns of every array that hold nothing.")
+@click.option("--bias-rows", type=click.IntRange(min=0), help="Bias rows of every block, where arrays have some.")
+@click.option(
+    "--fixed",
+    type=click.Path(path_type=Path),
+    help="Blocks that lie there already: .json or .csv of an earlier placement, or a layers.txt.",
+)
+@click.option(
+    "-o",
+    "outputs",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Write the placement here, as the name ends: .json .csv .txt (layers.txt) .svg .png .html; may repeat.",
+)
 @json_option
+@click.pass_context
 def command(
+    context: click.Context,
     models: tuple[Path, ...],
     shapes: tuple[str, ...],
     target: str,
     overrides: tuple[str, ...],
     quant: QuantArguments,
-    cuts: str,
-    output: Path | None,
+    cuts: Literal["full", "balanced", "free"],
+    depthwise_group: str,
+    objective: Literal["arrays", "interval", "latency"],
+    array_budget: int | None,
+    windows: bool,
+    pareto: bool,
+    time_limit: float | None,
+    seed: int,
+    bad_cols: str | None,
+    bias_rows: int | None,
+    fixed: Path | None,
+    outputs: tuple[Path, ...],
     json: bool,
 ) -> None:
     from bitline.pipeline import quantise, to_kernels
-    from bitline.pipeline.placing import place_networks
+    from bitline.pipeline.placing import place_networks, placement_values
+    from bitline.place.options import PlaceOptions
     from bitline.target.load import load_target
 
-    if output is not None:
+    for output in outputs:
+        if output.suffix.lower() not in FORMS:
+            help = f"end its name with one of {' '.join(FORMS)}"
+            raise refuse("BL0101", f"-o {str(output)!r} says no form", place=str(output), help=help)
         check_writable(output)
     chip = load_target(target, overrides)
+    options = PlaceOptions(
+        cuts=cuts,
+        depthwise_group=_group(depthwise_group),
+        objective=objective,
+        array_budget=array_budget,
+        windows=windows,
+        time_limit=time_limit,
+        seed=seed,
+    )
+    options.check()
     networks = []
     for model in models:
         given = calibrated(model, shapes, replace(quant, method="minmax"), shapes_only=True)
         samples = given.samples.feeds if given.samples else None
-        networks.append(to_kernels(quantise(given.model, samples, given.options).model, chip).network)
-    values = place_networks(networks, chip)
-    rows = values["blocks"]
-    assert isinstance(rows, list)
-    if output is not None:
-        write_file(output, _csv(rows))
-    proof = "optimal for this cut" if values["proof"] == "bound" else "no proof that fewer do not suffice"
-    text = (
-        f"{values['arrays_used']} arrays of {chip.array.rows.value}x{chip.array.cols.value}, "
-        f"lower bound {values['lower_bound']}: {proof}\n"
-        f"{values['pieces']} blocks, {100 * float(str(values['utilisation'])):.1f} % of the cells used, "
-        f"{values['row_cuts']} row cuts, {values['col_cuts']} column cuts\n"
-        f"{values['mvm_fires']:,} MVMs per inference, {values['interval']:,} on the busiest array"
-    )
-    if output is None and not json:
-        text += "\n" + _csv(rows).strip()
-    answer("place", {**values, "cuts": cuts}, json=json, text=text)
-
-
-def _csv(rows: Sequence[object]) -> str:
-    out = io.StringIO()
-    table = [row for row in rows if isinstance(row, dict)]
-    writer = csv.DictWriter(out, list(table[0]) if table else ["core_id"], lineterminator="\n")
-    writer.writeheader()
-    for row in table:
-        writer.writerow({key: cell(value) if isinstance(value, str) else value for key, value in row.items()})
-    return out.getvalue()
+        networks.append(to_kernels(quantise(given.model, samples, given.options).model, chip))
+    with progress_on_terminal(json=json) as progress:
+        placed = place_networks(
+            networks,
+            chip,
+            options,
+            blocked=_columns(bad_cols, chip.array.rows.value, chip.array.cols.value) if bad_cols else (),
+            bias_rows=bias_rows,
+            fixed=fixed,
+            pareto=pareto,
+            progress=progress,
+        )
+    errors = [error for check in placed.checks for error in check.errors]
+    show_diagnostics(errors)
+    for output in outputs:
+        write_file(output, _writer(output)(placed))
+        say(f"wrote {output}", quiet=json)
+    answer("place", placement_values(placed), json=json, text=_text(placed))
+    if errors or placed.solved.infeasible is not None and array_budget is not None:
+        context.exit(1)

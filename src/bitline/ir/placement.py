@@ -111,3 +111,15 @@ class Placement:
     occupied: tuple[Occupied, ...]
     certificate: Certificate
     version: Literal[1] = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Infeasible:
+    """Why blocks cannot lie in so many arrays: `bound` says that they take `demand` of `unit`, there are `capacity`.
+    `levers`: what would help, as one would type it."""
+
+    demand: int
+    capacity: int
+    unit: str
+    bound: str
+    levers: tuple[str, ...]

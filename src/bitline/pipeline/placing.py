@@ -1,82 +1,97 @@
-"""`bitline place`: all matrices of some networks in as few arrays as possible, the number of arrays unlimited."""
+"""`bitline place`: all matrices of some networks in arrays, the number of arrays unlimited."""
 
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-from bitline.ir.kernels import Kernel, MatMul, Network
-from bitline.ir.residency import Block
-from bitline.pack.bounds import lower_bound
-from bitline.pack.rectangles import pack
-from bitline.pipeline.compile import matrix_strips
+from bitline.core.progress import SILENT, Progress
+from bitline.ir.kernels import MatMul
+from bitline.ir.placement import ArrayShape, PlacedMatrix, Placement, Rect
+from bitline.lower.kernels import Lowered
+from bitline.pipeline.check import Check
+from bitline.pipeline.placement_files import known_again, read_earlier
+from bitline.place import figures
+from bitline.place.blocks import CutMatrices
+from bitline.place.mapping import Sliding, sliding
+from bitline.place.matrices import array_shape, chip_arrays, extract_matrices
+from bitline.place.options import PlaceOptions
+from bitline.place.solve import Earlier, Solved, solve
+from bitline.place.tradeoff import Point, tradeoff
 from bitline.report.figures import Json
+from bitline.report.placement_table import block_table
 from bitline.target.schema import Chip
+from bitline.verify.placement import verify_placement
 
 
-def _pixels(kernel: Kernel) -> int:
-    return kernel.pixels if isinstance(kernel, MatMul) else 0
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """A placement, what was found on the way, the trade-off if it was asked for, and the checks of `verify`."""
+
+    solved: Solved
+    points: tuple[Point, ...]
+    checks: tuple[Check, ...]
+    chip: Chip
+    options: PlaceOptions
+    seconds: float
+
+    @property
+    def placement(self) -> Placement:
+        return self.solved.placement
 
 
-def place_networks(networks: Sequence[Network], chip: Chip) -> dict[str, Json]:
-    """Keys of `bitline place --json`. `interval`: MVMs of the busiest array, blocks of an array firing one after
-    another."""
+def place_networks(
+    networks: Sequence[Lowered],
+    chip: Chip,
+    options: PlaceOptions,
+    *,
+    blocked: Sequence[Rect] = (),
+    bias_rows: int | None = None,
+    fixed: Path | None = None,
+    pareto: bool = False,
+    progress: Progress = SILENT,
+) -> Placed:
+    """Place the matrices of all networks together. `blocked`: cells of every array that cannot be used; `bias_rows`: of
+    every block with a bias, None for as few as hold it; `fixed`: a file of blocks that lie there already.
+
+    Raises `Refusal` (BL0101, BL0201, BL0205)."""
+    options.check()
     started = time.perf_counter()
-    rows, cols = chip.array.rows.value, chip.array.cols.value
-    blocks: list[tuple[Block, str, int]] = []
-    row_cuts = col_cuts = 0
-    for network in networks:
-        strips = matrix_strips(network, chip)
-        matrices: dict[str, list[int]] = defaultdict(list)
-        for number in strips:
-            kernel = network.kernels[number]
-            assert isinstance(kernel, MatMul)
-            matrices[kernel.matrix.name].append(number)
-        for users in matrices.values():  # layers with the same weights find them in one place
-            kernel, found = network.kernels[users[0]], strips[users[0]]
-            assert isinstance(kernel, MatMul)
-            pixels = sum(_pixels(network.kernels[user]) for user in users)
-            bundles = -(-kernel.matrix.groups // kernel.math.bundle)
-            col_cuts += len(found) - bundles
-            for strip in found:
-                row_cuts += len(strip.blocks) - 1
-                blocks += [(block, kernel.nodes[0], pixels) for block in strip.blocks]
-    pieces = [(b.rows, b.cols) for b, _, _ in blocks]
-    packing = pack(pieces, rows=rows, cols=cols)
-    assert packing is not None, "the number of arrays is unlimited"
-    bound, which = lower_bound(pieces, rows, cols)
-    load: dict[int, int] = defaultdict(int)
-    for array, (_, _, pixels) in zip(packing.bin_of, blocks, strict=True):
-        load[array] += pixels
-    area = sum(b.rows * b.cols for b, _, _ in blocks)
-    table: list[Json] = [
-        {
-            "core_id": packing.bin_of[i],
-            "index": i,
-            "w_row_start": packing.row_start[i],
-            "w_col_start": packing.col_start[i],
-            "rows": block.rows,
-            "cols": block.cols,
-            "node": node,
-            "row_offset": block.row_offset,
-            "col_offset": block.col_offset,
-        }
-        for i, (block, node, _) in enumerate(blocks)
-    ]
-    fires = sum(pixels for _, _, pixels in blocks)
-    interval = max(load.values(), default=0)
-    point: dict[str, Json] = {"arrays_used": packing.bins, "mvm_fires": fires, "interval": interval}
-    return {
-        **point,
-        "lower_bound": bound,
-        "bound": which,
-        "proof": "bound" if bound == packing.bins else "none",
-        "utilisation": area / (packing.bins * rows * cols) if packing.bins else 0.0,
-        "pieces": len(blocks),
-        "row_cuts": row_cuts,
-        "col_cuts": col_cuts,
-        "pareto": [point],
-        "blocks": table,
-        "seconds": time.perf_counter() - started,
-    }
+    shape = array_shape(chip, blocked)
+    matrices: list[PlacedMatrix] = []
+    layers: list[Sliding | None] = []
+    for lowered in networks:
+        found = extract_matrices(lowered.network, lowered.constants, bias_rows)
+        matrices += found
+        layers += [_layer(lowered, matrix) for matrix in found]
+    earlier = read_earlier(fixed, shape) if fixed is not None else ()
+
+    def fix(cut: CutMatrices, of: Sequence[PlacedMatrix]) -> Earlier:
+        return known_again(cut, of, earlier, str(fixed))
+
+    solved = solve(matrices, layers, shape, options, chip, fix=fix if fixed is not None else None, progress=progress)
+    points = tradeoff(matrices, shape, options, chip, progress) if pareto else ()
+    seconds = time.perf_counter() - started
+    return Placed(
+        solved=solved,
+        points=points,
+        checks=verify_placement(solved.placement),
+        chip=chip,
+        options=options,
+        seconds=seconds,
+    )
+
+
+def _layer(lowered: Lowered, matrix: PlacedMatrix) -> Sliding | None:
+    """What slides over an image, where one kernel alone uses these weights."""
+    users = [k for k in lowered.network.kernels if isinstance(k, MatMul) and k.matrix.name == matrix.matrix.name]
+    return sliding(users[0]) if len(users) == 1 else None
+
+
+def placement_values(placed: Placed) -> dict[str, Json]:
+    """Keys of `bitline place --json`."""
+    placement, solved = placed.placement, placed.solved
+    certificate, shape = placement.certificate, placement.shape
+    ...

@@ -1,7 +1,7 @@
 """Matrices + arrays + options -> `Placement`, with the certificate of how many arrays any placement needs.
 
-Blocks are cut (`place.blocks`, or freely in `pack.cutting`), packed into as few arrays as the search finds, and, where
-the interval counts, spread so that no array fires much more than others.
+Groups and copies are chosen, matrices are cut (`place.blocks`, or freely in `pack.cutting`), packed into as few arrays
+as the search finds, and, where the interval counts, spread so that no array fires much more than others.
 """
 
 from __future__ import annotations
@@ -9,85 +9,129 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from bitline.ir.placement import ArrayShape, Certificate, Occupied, PlacedBlock, PlacedMatrix, Placement, Proof
-from bitline.pack.bounds import lower_bound
-from bitline.pack.layout import pack_layout
-from bitline.pack.layout_bounds import layout_bound
-from bitline.pack.rectangles import pack
-from bitline.pack.shapes import Bin, Piece, Spot
-from bitline.place.blocks import CutBlock
+from bitline.core.progress import SILENT, Progress
+from bitline.ir.placement import ArrayShape, Infeasible, Occupied, PlacedBlock, PlacedMatrix, Placement
+from bitline.place.arrays import Layout, fewest_arrays, fits, spread_over
+from bitline.place.blocks import CutBlock, CutMatrices, cut_all, fitted
+from bitline.place.free import cut_freely
+from bitline.place.groups import mixtures
+from bitline.place.mapping import Option, Sliding, blocks_of, layouts, lowest_latency, shortest_interval, windowed
+from bitline.place.matrices import chip_arrays, in_groups_of
 from bitline.place.options import PlaceOptions
-
-LAYOUT_STEPS = 2_000
-"""Of the search where arrays are no plain rectangles."""
-
-Watch = Callable[[int, int], None]
-"""Told the best number of arrays so far, and the bound."""
+from bitline.place.regroup import fewest_fires, regrouped
+from bitline.target.schema import Chip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
-    """Where blocks lie, and that no fewer arrays will do, as far as it is known."""
+class Fixed:
+    """Blocks of the networks that stay where they lay, by number, and what else lies there."""
 
-    spots: tuple[Spot, ...]
-    certificate: Certificate
-
-
-def bin_of(shape: ArrayShape) -> Bin:
-    """An array as the packer sees it."""
-    return Bin(rows=shape.rows, cols=shape.cols, blocked=shape.blocked, edges=shape.edges, bands=shape.bias_rows)
+    blocks: dict[int, Occupied]
+    occupied: tuple[Occupied, ...]
 
 
-def pieces_of(blocks: Sequence[CutBlock]) -> list[Piece]:
-    """Blocks as the packer sees them."""
-    return [Piece(rows=b.rows, cols=b.cols, bands=b.bias_rows, load=b.load) for b in blocks]
+Fix = Callable[[CutMatrices, Sequence[PlacedMatrix]], Fixed]
+NOTHING = Fixed(blocks={}, occupied=())
 
 
-def fewest_arrays(
-    blocks: Sequence[CutBlock], shape: ArrayShape, options: PlaceOptions, occupied: Sequence[Occupied] = ()
-) -> Layout:
-    """As few arrays as the search finds, beside what lies there already."""
-    bin, pieces = bin_of(shape), pieces_of(blocks)
-    if bin.plain and not occupied:
-        sizes = [(p.rows, p.cols) for p in pieces]
-        packing = pack(sizes, rows=shape.rows, cols=shape.cols)
-        assert packing is not None, "the number of arrays is unlimited"
-        spots = tuple(
-            Spot(bin=b, row=r, col=c)
-            for b, r, c in zip(packing.bin_of, packing.row_start, packing.col_start, strict=True)
-        )
-        return Layout(spots=spots, certificate=_certificate(packing.bins, *lower_bound(sizes, shape.rows, shape.cols)))
-    fixed = [
-        (
-            Piece(rows=o.rows, cols=o.cols, bands=o.bias_rows),
-            Spot(bin=o.array, row=o.w_row_start, col=o.w_col_start, band=o.bias_start),
-        )
-        for o in occupied
-    ]
-    found = pack_layout(pieces, bin, fixed=fixed, steps=LAYOUT_STEPS, seed=options.seed)
-    assert found is not None, "blocks were cut to fit"
-    numbers = {bin: i for i, bin in enumerate(sorted({s.bin for s in found} | {o.array for o in occupied}))}
-    bound = layout_bound([*pieces, *(piece for piece, _ in fixed)], bin)
-    return Layout(
-        spots=tuple(replace(s, bin=numbers[s.bin]) for s in found), certificate=_certificate(len(numbers), *bound)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Solved:
+    """A placement, its cuts, the least interval that so many arrays allow and why, and why it exceeds the arrays that
+    there are, where it must."""
+
+    placement: Placement
+    row_cuts: int
+    col_cuts: int
+    interval_bound: int
+    interval_why: str
+    infeasible: Infeasible | None
+
+
+def solve(
+    matrices: Sequence[PlacedMatrix],
+    layers: Sequence[Sliding | None],
+    shape: ArrayShape,
+    options: PlaceOptions,
+    chip: Chip,
+    *,
+    fix: Fix | None = None,
+    progress: Progress = SILENT,
+) -> Solved:
+    """All matrices in as few arrays as are found, or in `array_budget` of them as fast as is found. `layers[i]`: the
+    convolution that matrix i is. Raises `Refusal` (BL0101) for what does not go together."""
+    chosen = mapped(grouped([fitted(m, shape) for m in matrices], shape, options), layers, shape, options)
+    if options.cuts == "free" and fix is None:
+        cut, layout = cut_freely(chosen, shape, options, chip, progress)
+        fixed = NOTHING
+    else:
+        cut = cut_all(chosen, shape, balanced=options.cuts == "balanced")
+        fixed = fix(cut, chosen) if fix else NOTHING
+        layout = fewest_arrays(cut.blocks, shape, options, fixed.blocks, fixed.occupied, progress)
+    used = layout.certificate.arrays_used
+    over = max(used, options.array_budget or used)
+    bound = spread_bound(cut.blocks, over)
+    if options.objective != "arrays" and not fixed.blocks and not fixed.occupied:
+        layout = spread_over(cut.blocks, layout, shape, over, options, progress)
+    placement = _placement(chosen, cut.blocks, layout, shape, options, chip.name, fixed.occupied)
+    return Solved(
+        placement=placement,
+        row_cuts=cut.row_cuts,
+        col_cuts=cut.col_cuts,
+        interval_bound=bound[0],
+        interval_why=bound[1],
+        infeasible=_infeasible(placement, cut.blocks, options, options.array_budget or chip_arrays(chip)),
     )
 
 
-def _certificate(arrays: int, bound: int, which: str, solver: bool = False) -> Certificate:
-    proof: Proof = "none" if bound < arrays else "solver" if solver else "bound"
-    return Certificate(arrays_used=arrays, lower_bound=bound, bound=which, proof=proof)
+def grouped(matrices: Sequence[PlacedMatrix], shape: ArrayShape, options: PlaceOptions) -> Sequence[PlacedMatrix]:
+    """The same with the size of diagonal groups that the options ask for."""
+    size = options.depthwise_group
+    if size == "max" or all(m.matrix.groups == 1 for m in matrices):
+        return matrices
+    if size != "auto":
+        return [in_groups_of(m, size) for m in matrices]
+    along = mixtures(matrices)
+    least = regrouped(matrices, along[-1])
+    arrays = options.array_budget
+    if arrays is None:
+        cut = cut_all(least, shape)
+        arrays = fewest_arrays(cut.blocks, shape, options, {}, ()).certificate.arrays_used
+    return fewest_fires(matrices, arrays, lambda these, most: fits(these, shape, most), along) or least
 
 
-def placed(
+def mapped(
+    matrices: Sequence[PlacedMatrix], layers: Sequence[Sliding | None], shape: ArrayShape, options: PlaceOptions
+) -> list[PlacedMatrix]:
+    """The same with windows and copies for a budget of arrays; every block counts as an array of its own."""
+    if options.array_budget is None or options.objective == "arrays":
+        return list(matrices)
+    budget = options.array_budget
+    spare = budget - sum(blocks_of(m, shape) for m in matrices)
+    ways = [
+        layouts(m, layer if options.windows else None, shape, blocks_of(m, shape) + max(0, spare))
+        for m, layer in zip(matrices, layers, strict=True)
+    ]
+    choose = shortest_interval if options.objective == "interval" else lowest_latency
+    chosen = choose(ways, budget)
+    if chosen is None:  # more blocks than arrays: they share some, and there is no room for copies
+        return list(matrices)
+    return [_as_chosen(m, layer, option) for m, layer, option in zip(matrices, layers, chosen, strict=True)]
+
+
+def _as_chosen(matrix: PlacedMatrix, layer: Sliding | None, option: Option) -> PlacedMatrix:
+    wide = windowed(matrix, layer, option.window) if layer is not None and option.window != (1, 1) else matrix
+    return replace(wide, copies=option.copies)
+
+
+def _placement(
     matrices: Sequence[PlacedMatrix],
     blocks: Sequence[CutBlock],
     layout: Layout,
     shape: ArrayShape,
     options: PlaceOptions,
     target: str,
-    occupied: Sequence[Occupied] = (),
+    occupied: Sequence[Occupied],
 ) -> Placement:
-    """The artefact."""
     return Placement(
         target=target,
         cuts=options.cuts,
@@ -111,4 +155,31 @@ def placed(
         ),
         occupied=tuple(occupied),
         certificate=layout.certificate,
+    )
+
+
+def _infeasible(
+    placement: Placement, blocks: Sequence[CutBlock], options: PlaceOptions, arrays: int
+) -> Infeasible | None:
+    """Why these blocks cannot lie in `arrays` arrays; None where no bound says so."""
+    certificate, shape = placement.certificate, placement.shape
+    if certificate.lower_bound <= arrays:
+        return None
+    levers: list[str] = []
+    if certificate.bound.startswith("bias"):
+        levers.append("fewer bias rows in a block (--bias-rows; the rest is added digitally)")
+        demand = sum(b.cols * b.bias_rows for b in blocks)
+        capacity, unit = arrays * shape.cols * shape.bias_rows, "bias rows x columns"
+    else:
+        demand = sum(b.rows * b.cols for b in blocks)
+        capacity, unit = arrays * open_cells(shape), "weights"
+        if demand <= capacity:
+            demand, capacity, unit = certificate.lower_bound, arrays, "arrays"
+    if options.cuts != "free":
+        levers.append("matrices cut wherever there is room (--cuts free)")
+    if options.depthwise_group == "max" and any(m.matrix.groups > 1 for m in placement.matrices):
+        levers.append("smaller groups of grouped convolutions (--depthwise-group auto)")
+    levers.append("a chip with more or larger arrays (--set array.rows=..., --set cores=...)")
+    return Infeasible(
+        demand=demand, capacity=capacity, unit=unit, bound=certificate.bound, levers=tuple(levers)
     )
