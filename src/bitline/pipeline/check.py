@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bitline.core.diagnostics import Diagnostic
 from bitline.engines.ort import Session, expose
 from bitline.ir.kernels import NUMPY, MatMul, inputs_of, outputs_of
 from bitline.numerics.reference import constant_tensors, evaluate, evaluate_kernel, execution_order
 from bitline.numerics.stored import from_bytes, from_stored, to_bytes
 from bitline.pipeline.contents import Contents, computes, run_golden
 from bitline.sim.runner import Runner
+from bitline.verify.checks import Check
 from bitline.verify.network import verify_network
 from bitline.verify.numeric import Agreement, compare, must_be_near, must_equal
 from bitline.verify.package import Parts, verify_listing, verify_package
@@ -23,15 +23,6 @@ from bitline.verify.residency import Geometry, verify_residency
 from bitline.verify.schedule import verify_schedule
 
 Array = npt.NDArray[np.generic]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """One check: its name, what it looked at, and what it found wrong."""
-
-    name: str
-    saw: str
-    errors: tuple[Diagnostic, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,215 @@
+"""Proves that placements made by code of the test pass, and that none with a mistake does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass, replace
+from functools import cache
+from random import Random
+from typing import cast
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bitline.core.canonical import from_json, to_json
+from bitline.core.diagnostics import Diagnostic
+from bitline.ir.kernels import Matrix
+from bitline.ir.placement import ArrayShape, Certificate, PlacedBlock, PlacedMatrix, Placement, Proof
+from bitline.verify.placement import FINDINGS, verify_placement
+from tests.verify.placements import MATH, certified, is_right, random_placement
+from tests.verify.spoilt_placements import SPOILERS, Spoil, drawn, with_block, with_matrix
+
+SEEDS = 60
+MUTANTS_OF_A_KIND = 40
+
+made = cache(random_placement)
+
+
+def findings(placement: Placement, *, certificate: bool = True) -> list[Diagnostic]:
+    """All findings, in order."""
+    checks = verify_placement(placement)
+    found = [error for check in checks if certificate or check.name != "certificate" for error in check.errors]
+    assert {error.code for error in found} <= {"BL0501"}
+    assert all(len(check.errors) <= FINDINGS for check in checks)
+    return found
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_valid_placements_pass(seed: int) -> None:
+    placement = made(seed)
+    assert is_right(placement)
+    assert findings(placement) == []
+    assert findings(from_json(Placement, to_json(placement), place="a file")) == []
+
+
+@pytest.mark.parametrize("spoil", SPOILERS, ids=lambda spoil: spoil.__name__)
+def test_every_mistake_is_found_and_named(spoil: Spoil) -> None:
+    rng, spoilt = Random(spoil.__name__), 0
+    while spoilt < MUTANTS_OF_A_KIND:
+        result = spoil(rng, made(rng.randrange(SEEDS)))
+        if result is None:
+            continue
+        placement, names = result
+        found = findings(placement)
+        assert {error.place for error in found} & names, (names, [str(error) for error in found])
+        spoilt += 1
+
+
+def test_there_are_a_thousand_mistakes() -> None:
+    assert MUTANTS_OF_A_KIND * len(SPOILERS) >= 1000
+
+
+# -- against brute force -----------------------------------------------------------------------------------------------
+
+PLACE = ("array", "w_row_start", "w_col_start", "bias_start")
+WEIGHTS = ("matrix", "copy", "row_offset", "col_offset", "rows", "cols", "bias_rows")
+
+
+def nudged(rng: Random, placement: Placement) -> Placement:
+    """One number of a block, its place or its matrix is off by a little, or two blocks exchange places."""
+    number, block = drawn(rng, placement)
+    kind = rng.choice(("place", "weights", "matrix", "exchange"))
+    if kind == "exchange":
+        alike = [k for k, b in enumerate(placement.blocks) if (b.rows, b.cols) == (block.rows, block.cols)]
+        other = rng.choice((rng.randrange(len(placement.blocks)), rng.choice(alike)))
+        there = placement.blocks[other]
+        one, two = ({field: getattr(b, field) for field in PLACE} for b in (block, there))
+        return with_block(with_block(placement, number, replace(block, **two)), other, replace(there, **one))
+    if kind == "matrix":
+        of, by = placement.matrices[block.matrix], rng.randint(-1, 1)
+        math = replace(of.math, bundle=max(1, of.math.bundle + by), group_rows=rng.randint(1, 8), adc_bits=1)
+        biased = replace(of, bias_rows=max(0, of.bias_rows + by))
+        return with_matrix(placement, block.matrix, rng.choice((replace(of, math=math), biased)))
+    field = rng.choice(PLACE if kind == "place" else WEIGHTS)
+    return with_block(placement, number, replace(block, **{field: getattr(block, field) + rng.randint(-2, 2)}))
+
+
+def test_the_verdict_is_that_of_painting_every_cell() -> None:
+    """A placement with one or two numbers changed is refused if and only if painting it shows why."""
+    small = [seed for seed in range(200) if len(made(seed).blocks) < 20]
+    rng, verdicts = Random(7), [0, 0]
+    for _ in range(600):
+        placement = made(rng.choice(small))
+        for _ in range(rng.randint(1, 2)):
+            placement = nudged(rng, placement)
+        right = is_right(placement)
+        found = findings(placement, certificate=False)
+        assert (found == []) == right, [str(error) for error in found]
+        verdicts[right] += 1
+    assert min(verdicts) > 60, verdicts
+
+
+# -- numbers beyond all measure ----------------------------------------------------------------------------------------
+
+BEYOND: Sequence[int] = (-(1 << 200), -1, 0, 1, 1 << 31, 1 << 39, (1 << 40) - 1, 1 << 40, 1 << 63, pow(2, 20_000))
+
+
+def spoil_numbers(value: object, at: list[int], hostile: dict[int, int]) -> object:
+    """A copy in which the numbers at some places, counted through all fields, are others."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{f.name: spoil_numbers(getattr(value, f.name), at, hostile) for f in fields(value)})
+    if isinstance(value, tuple):
+        return tuple(spoil_numbers(item, at, hostile) for item in cast("tuple[object, ...]", value))
+    if isinstance(value, int):
+        at[0] += 1
+        return hostile.get(at[0] - 1, value)
+    return value
+
+
+@settings(max_examples=400)
+@given(seed=st.integers(0, SEEDS - 1), data=st.data())
+def test_no_number_makes_it_stumble(seed: int, data: st.DataObject) -> None:
+    """Any numbers anywhere: findings that can be printed, and none only where nothing changed or nothing matters."""
+    placement = made(seed)
+    count = [0]
+    spoil_numbers(placement, count, {})
+    hostile = data.draw(st.dictionaries(st.integers(0, count[0] - 1), st.sampled_from(BEYOND), min_size=1, max_size=3))
+    spoilt = spoil_numbers(placement, [0], hostile)
+    assert isinstance(spoilt, Placement)
+    for check in verify_placement(spoilt):
+        assert len(check.saw) < 300
+        assert all(len(str(error)) < 1000 for error in check.errors)
+
+
+def test_all_numbers_beyond_measure_at_once() -> None:
+    placement = made(3)
+    count = [0]
+    spoil_numbers(placement, count, {})
+    for value in BEYOND:
+        spoilt = spoil_numbers(placement, [0], dict.fromkeys(range(count[0]), value))
+        assert isinstance(spoilt, Placement)
+        assert findings(spoilt)
+        sane_shape = replace(spoilt, shape=placement.shape)
+        assert findings(sane_shape)
+        assert findings(replace(sane_shape, matrices=placement.matrices))
+
+
+# -- words -------------------------------------------------------------------------------------------------------------
+
+
+def test_what_a_verification_tells() -> None:
+    placement = made(3)
+    names = [check.name for check in verify_placement(placement)]
+    assert names == ["arrays", "places", "weights", "certificate"]
+    trusted = certified(placement, solver=True)
+    *_, certificate = verify_placement(trusted)
+    assert certificate.errors == ()
+    assert "proved by a solver, not recomputed" in certificate.saw
+    *_, certificate = verify_placement(replace(certified(placement), blocks=placement.blocks[1:]))
+    assert "not recomputed, something else is wrong" in certificate.saw
+
+
+def test_nothing_at_all_takes_no_array() -> None:
+    placement = replace(made(3), matrices=(), blocks=(), occupied=())
+    claim = replace(placement.certificate, arrays_used=0, lower_bound=0, bound="area", proof="bound")
+    assert findings(replace(placement, certificate=claim)) == []
+    (error,) = findings(replace(placement, certificate=replace(claim, arrays_used=1, lower_bound=1)))
+    assert error.message == "1 arrays used, blocks lie in 0"
+
+
+def test_a_bound_that_is_too_good_does_not_follow() -> None:
+    """Two blocks of 3 x 3 in arrays of 4 x 4: 18 of 32 cells, two arrays by area, and three are never needed."""
+    placement = two_blocks(3, 3)
+    assert findings(placement) == []
+    (error,) = findings(replace(placement, certificate=replace(placement.certificate, lower_bound=3, arrays_used=3)))
+    assert error.place == "certificate"
+    small = two_blocks(2, 3)
+    for bound, proof, words in (
+        ("area", "bound", "the bound does not follow: 'area' gives 1, not 2"),
+        ("bias", "bound", "the bound does not follow: 'bias' gives 0, not 2"),
+        ("dff", "bound", "the bound does not follow: 'dff' gives 1, not 2"),
+        ("area", "none", "does not say whether fewer would do"),
+        ("mine", "bound", "no bound is called 'mine', known: area, bias, dff, occupied"),
+    ):
+        claim = Certificate(arrays_used=2, lower_bound=2, bound=bound, proof=cast("Proof", proof))
+        (error,) = findings(replace(small, certificate=claim))
+        assert words in error.message
+    assert (
+        findings(replace(small, certificate=Certificate(arrays_used=2, lower_bound=1, bound="dff", proof="none"))) == []
+    )
+
+
+def two_blocks(rows: int, cols: int) -> Placement:
+    """Two matrices in arrays of 4 x 4, an array each."""
+    shape = ArrayShape(rows=4, cols=4)
+    matrices = tuple(
+        PlacedMatrix(
+            network="net",
+            nodes=(f"/{name}",),
+            matrix=Matrix(name=name, groups=1, rows=rows, cols=cols),
+            math=MATH,
+            pixels=1,
+        )
+        for name in ("a", "b")
+    )
+    blocks = tuple(
+        PlacedBlock(
+            matrix=k, copy=0, row_offset=0, col_offset=0, rows=rows, cols=cols, array=k, w_row_start=0, w_col_start=0
+        )
+        for k in range(2)
+    )
+    claim = Certificate(arrays_used=2, lower_bound=2, bound="area", proof="bound")
+    return Placement(
+        target="t", cuts="full", shape=shape, matrices=matrices, blocks=blocks, occupied=(), certificate=claim
+    )
