@@ -65,7 +65,8 @@ class Hatch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Text:
-    """One line on the baseline `y`. `upright`: turned to read from bottom to top, `x` being its baseline."""
+    """One line on the baseline `y`. `upright`: turned to read from bottom to top, `x` being its baseline.
+    `tail` follows it, after a space, in the colour of what matters less."""
 
     x: float
     y: float
@@ -75,6 +76,7 @@ class Text:
     anchor: Anchor = "start"
     bold: bool = False
     upright: bool = False
+    tail: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +91,19 @@ class Line:
     dashed: bool = False
 
 
-Mark = Box | Hatch | Text | Line
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dot:
+    """A point of a chart."""
+
+    x: float
+    y: float
+    radius: float
+    fill: str
+    stroke: str
+    tip: str
+
+
+Mark = Box | Hatch | Text | Line | Dot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +143,8 @@ def bounds(mark: Mark, width: float = 0.0) -> tuple[float, float, float, float]:
             return min(mark.x1, mark.x2), min(mark.y1, mark.y2), max(mark.x1, mark.x2), max(mark.y1, mark.y2)
         case Box() | Hatch():
             return mark.x, mark.y, mark.x + mark.width, mark.y + mark.height
+        case Dot():
+            return mark.x - mark.radius, mark.y - mark.radius, mark.x + mark.radius, mark.y + mark.radius
         case Text():
             before = {"start": 0.0, "middle": width / 2, "end": width}[mark.anchor]
             up, down = 0.75 * mark.size, 0.22 * mark.size

@@ -11,12 +11,13 @@ from bitline.report.floorplan_marks import Box, Hatch, Line, Mark, Panel, Text
 from bitline.report.floorplan_text import LONGEST, Label, clipped, label_marks, short_names, text_width
 from bitline.report.html.colours import layer_colour
 from bitline.report.html.columns import grouped
-from bitline.report.placement_facts import TIMES, ArrayFacts, listed, node_of
+from bitline.report.placement_facts import TIMES, ArrayFacts, counted, listed, node_of
 
 LEFT, TOP = 30.0, 13.0
 """Room for the numbers of rows and columns."""
 BANDS_GAP = 4.0
-SMALL = 170.0
+PILL = {"emptiest": 56.0, "busiest": 50.0}
+SMALL = 190.0
 """Panels narrower than this have a line of their own for what marks them."""
 
 
@@ -63,13 +64,22 @@ def panel(
     for edge in placement.shape.edges:
         at = TOP + edge * scale.per_row
         drawn.append(Line(x1=LEFT - 4, y1=at, x2=right + 4, y2=at, colour="ink", dashed=True))
-    frame = "accent" if emptiest else "warn" if busiest else "line"
-    strong = 2.0 if emptiest or busiest else 1.0
-    drawn.append(Box(x=LEFT, y=TOP, width=scale.width, height=scale.height, fill="", stroke=frame, line=strong))
-    drawn += _bar(LEFT, y + 6, scale.width, first.fill, "soft")
-    drawn += _bar(LEFT, y + 11, scale.width, first.load / most if most else 0.0, "hatch")
-    drawn += _caption(alike, scale.width, y + 27, emptiest=emptiest, busiest=busiest)
-    height = y + (58 if scale.width < SMALL else 44)
+    frame, out = ("accent" if emptiest else "warn" if busiest else "line"), (1.5 if emptiest or busiest else 0.0)
+    drawn.append(
+        Box(
+            x=LEFT - out,
+            y=TOP - out,
+            width=scale.width + 2 * out,
+            height=scale.height + 2 * out,
+            fill="",
+            stroke=frame,
+            line=1.0 + 1.4 * out,
+        )
+    )
+    drawn += _bar(LEFT, y + 7, scale.width, first.fill, "accent")
+    drawn += _bar(LEFT, y + 12, scale.width, first.load / most if most else 0.0, "warn")
+    drawn += _caption(alike, scale.width, y + 28, emptiest=emptiest, busiest=busiest)
+    height = y + (64 if scale.width < SMALL else 47)
     return Panel(
         arrays=tuple(facts.array for facts in alike),
         blocks=sum(len(facts.blocks) for facts in alike),
@@ -191,18 +201,39 @@ def _caption(alike: tuple[ArrayFacts, ...], width: float, y: float, *, emptiest:
     room = width - text_width(fill, 10.5) - 6
     yield Text(x=LEFT, y=y, text=_name(alike, room), size=11, bold=True)
     yield Text(x=right, y=y, text=fill, size=10.5, anchor="end")
-    yield Text(x=LEFT, y=y + 13, text=f"{grouped(first.load)} fires", size=10.5, colour="soft")
-    words = [word for word, true in (("emptiest", emptiest), ("busiest", busiest)) if true]
-    if words:
-        colour = "accent" if emptiest else "warn"
-        below, anchor = (26, "start") if width < SMALL else (13, "end")
-        x = LEFT if width < SMALL else right
-        yield Text(x=x, y=y + below, text=", ".join(words), size=11, colour=colour, anchor=anchor, bold=True)
+    each = " each" if len(alike) > 1 else ""
+    yield Text(x=LEFT, y=y + 14, text=f"{fires(first.load)}{each}", size=10.5, colour="soft")
+    if width < SMALL:
+        yield from pills(LEFT, y + 29, emptiest=emptiest, busiest=busiest)
+    else:
+        yield from pills(
+            right - pills_width(emptiest=emptiest, busiest=busiest), y + 14, emptiest=emptiest, busiest=busiest
+        )
+
+
+def fires(load: int) -> str:
+    """`1 fire`, `12 544 fires`: MVMs of an inference."""
+    return counted(load, "fire")
+
+
+def pills(x: float, y: float, *, emptiest: bool, busiest: bool) -> Iterator[Mark]:
+    """`emptiest` and `busiest` on their colours, from `x` on."""
+    for word, colour, true in (("emptiest", "accent", emptiest), ("busiest", "warn", busiest)):
+        if true:
+            width = PILL[word]
+            yield Box(x=x, y=y - 10, width=width, height=13.5, fill=colour)
+            yield Text(x=x + width / 2, y=y, text=word, size=10, colour="panel", anchor="middle", bold=True)
+            x += width + 4
+
+
+def pills_width(*, emptiest: bool, busiest: bool) -> float:
+    """Pixels that `pills` takes."""
+    return emptiest * PILL["emptiest"] + busiest * PILL["busiest"] + 4.0 * (emptiest and busiest)
 
 
 def percent(share: float) -> str:
-    """`97.3 %`; never 100.0 of what is not full."""
-    return f"{min(round(1000 * share), 1000 if share >= 1 else 999) / 10:.1f} %"
+    """`97.3 %`; never 100 of what is not full."""
+    return "100 %" if share >= 1 else f"{min(round(1000 * share), 999) / 10:.1f} %"
 
 
 def _name(alike: tuple[ArrayFacts, ...], width: float) -> str:

@@ -6,7 +6,7 @@ import io
 from typing import TYPE_CHECKING, Final
 
 from bitline.ir.placement import Placement
-from bitline.report.floorplan_marks import DARK, LIGHT, Box, Hatch, Line, Mark, Scene, Text
+from bitline.report.floorplan_marks import DARK, LIGHT, Box, Dot, Hatch, Line, Mark, Scene, Text, bounds
 from bitline.report.floorplan_scene import WIDTH, scene
 
 if TYPE_CHECKING:
@@ -56,6 +56,9 @@ def _draw(
             _hatch(draw, mark, scale, theme)
         case Line():
             _line(draw, mark, scale, theme)
+        case Dot():
+            ends = [scale * v for v in bounds(mark)]
+            draw.ellipse(ends, theme.get(mark.fill, mark.fill), theme.get(mark.stroke, mark.stroke), round(1.5 * scale))
         case Text():
             _write(draw, image, mark, scale, theme, fonts)
 
@@ -117,16 +120,23 @@ def _write(
 
     size = round(mark.size * scale)
     font = fonts.setdefault(size, ImageFont.load_default(size))
-    text = mark.text.replace("\N{NARROW NO-BREAK SPACE}", " ")
+    text = _in_font(mark.text)
     colour = theme.get(mark.colour, mark.colour)
     anchor = {"start": "ls", "middle": "ms", "end": "rs"}[mark.anchor]
     bold = 0.022 * size if mark.bold else 0
     x, y = mark.x * scale, mark.y * scale
     if not mark.upright:
         draw.text((x, y), text, colour, font, anchor, stroke_width=bold, stroke_fill=colour)
+        if mark.tail:
+            draw.text((x + font.getlength(f"{text} "), y), _in_font(mark.tail), theme["soft"], font, anchor)
         return
     left, top, right, bottom = draw.textbbox((0, 0), text, font, anchor)
     stamp = Image.new("L", (max(1, round(right - left)), max(1, round(bottom - top))))
     ImageDraw.Draw(stamp).text((-left, -top), text, 255, font, anchor)
     turned = stamp.transpose(Image.Transpose.ROTATE_90)
     image.paste(colour, (round(x + top), round(y - right)), turned)
+
+
+def _in_font(text: str) -> str:
+    """Signs that Pillow's font has no shape for, in those that it has."""
+    return text.replace("\N{NARROW NO-BREAK SPACE}", " ").replace("\N{MULTIPLICATION SIGN}", "x")

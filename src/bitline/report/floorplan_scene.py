@@ -15,13 +15,14 @@ from typing import Final
 from bitline.core.escape import printable
 from bitline.ir.placement import Placement
 from bitline.report.floorplan_marks import Box, Hatch, Line, Mark, Panel, Pattern, Scene, Text, moved
-from bitline.report.floorplan_panel import LEFT, label_of, panel, percent, scale_of
-from bitline.report.floorplan_text import LONGEST, clipped, short_names, text_width
+from bitline.report.floorplan_panel import LEFT, fires, label_of, panel, percent, pills, scale_of
+from bitline.report.floorplan_text import LONGEST, clipped, short_names, shown, text_width
 from bitline.report.html.colours import layer_colour
 from bitline.report.html.columns import grouped
 from bitline.report.placement_facts import (
     TIMES,
     ArrayFacts,
+    LayerFacts,
     array_facts,
     counted,
     extremes,
@@ -37,8 +38,11 @@ MOST_LAYERS: Final = 240
 LONGEST_SIDE: Final = ((2, 520.0), (6, 380.0), (12, 290.0), (30, 230.0), (80, 170.0))
 """The fewer arrays there are, the larger each is drawn: up to so many, so long in pixels."""
 NARROWEST: Final = 112.0
+PHONE: Final = 600.0
+"""Lines below this take two arrays."""
 FLATTEST: Final = 3.0
-LEGEND_WIDTH, TILE_WIDTH, TILE = 292.0, 232.0, 40.0
+LEGEND_WIDTH, TILE_WIDTH, TILE = 390.0, 232.0, 40.0
+MOST_COLUMNS: Final = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +55,8 @@ class Plan:
     squeezed: bool
 
 
-def plan(placement: Placement, width: float = WIDTH - 2 * MARGIN) -> Plan:
-    """Every array that holds something, for lines of `width` pixels."""
+def plan(placement: Placement, width: float, longest: float = LONGEST_SIDE[0][1]) -> Plan:
+    """Every array that holds something, for lines of `width` pixels, no side above about `longest`."""
     arrays = array_facts(placement)
     marks, most = extremes(arrays), max((facts.load for facts in arrays), default=0)
     whole: dict[int, list[ArrayFacts]] = defaultdict(list)
@@ -70,7 +74,7 @@ def plan(placement: Placement, width: float = WIDTH - 2 * MARGIN) -> Plan:
         drawn[-1] = busiest[0]
     kept = sorted(drawn, key=lambda group: group[0].array)
     chosen = {group[0].array for group in kept}
-    size, squeezed = _size(placement, len(kept), width)
+    size, squeezed = _size(placement, len(kept), width, longest)
     scale = scale_of(placement, *size)
     return Plan(
         tiles=tuple(_tile(placement, layer, tuple(whole[layer]), marks) for layer in sorted(whole)),
@@ -98,18 +102,18 @@ def _look(placement: Placement, facts: ArrayFacts) -> tuple[object, ...]:
     )
 
 
-def _size(placement: Placement, count: int, width: float) -> tuple[tuple[float, float], bool]:
+def _size(placement: Placement, count: int, width: float, most: float) -> tuple[tuple[float, float], bool]:
     """Width and height of an array in pixels, lines of arrays full, and whether rows had to be drawn shorter."""
     shape = placement.shape
     aspect = shape.rows / max(1, shape.cols + shape.reserved_cols)
-    longest = next((side for most, side in LONGEST_SIDE if count <= most), NARROWEST)
+    longest = min(most, next((side for fewer, side in LONGEST_SIDE if count <= fewer), NARROWEST))
+    if width < PHONE and count > 2:
+        longest = min(longest, 0.4 * width)
     wanted = max(NARROWEST, longest / max(1.0, aspect))
     around = LEFT + 5 + GAP
-    per_line = max(1, int((width + GAP) / (wanted + around)))
+    per_line = max(1, round((width + GAP) / (wanted + around)))
     if count >= per_line:
-        lines = ceil(count / per_line)
-        per_line = ceil(count / lines) if lines < 3 else per_line
-        wanted = min(1.35 * wanted, (width + GAP) / per_line - around)
+        wanted = (width + GAP) / per_line - around
     wanted = min(wanted, width - LEFT - 5)
     return (wanted, wanted * min(aspect, FLATTEST)), aspect > FLATTEST
 
@@ -132,18 +136,19 @@ def _tile(
     drawn.append(Text(x=width / 2, y=8 + height / 2 + 4, text=str(layer), size=10.5, colour="label", anchor="middle"))
     label, left = label_of(placement, block), TILE + 18
     name = clipped(label.names[0], TILE_WIDTH - left, 11, bold=True)
+    many, each = (f"{TIMES} ", " each") if len(alike) > 1 else ("", "")
+    load = f"{fires(first.load)}{each}"
     drawn += [
         Text(x=left, y=16, text=name, size=11, bold=True),
-        Text(x=left, y=30, text=f"{TIMES} {counted(len(alike), 'array')}, {percent(first.fill)}", size=10.5),
-        Text(x=left, y=44, text=f"{grouped(first.load)} fires each", size=10.5, colour="soft"),
+        Text(x=left, y=30, text=f"{many}{counted(len(alike), 'array')}, {percent(first.fill)}", size=10.5),
+        Text(x=left, y=44, text=load, size=10.5, colour="soft"),
+        *pills(
+            left + text_width(load, 10.5) + 4,
+            y=44,
+            emptiest=first.cells == marks[0],
+            busiest=first.load == marks[1],
+        ),
     ]
-    words = [
-        word for word, true in (("emptiest", first.cells == marks[0]), ("busiest", first.load == marks[1])) if true
-    ]
-    if words:
-        at = left + text_width(f"{grouped(first.load)} fires each", 10.5) + 8
-        colour = "accent" if words[0] == "emptiest" else "warn"
-        drawn.append(Text(x=at, y=44, text=words[-1], size=11, colour=colour, bold=True))
     return Panel(
         arrays=tuple(facts.array for facts in alike),
         blocks=len(alike),
@@ -178,10 +183,10 @@ def scene(placement: Placement, width: float = WIDTH) -> Scene:
 def _heading(placement: Placement, width: float, drawn: list[Mark]) -> float:
     title = f"{placement.target}: {proof_sentence(placement.certificate)}"
     y = MARGIN + 16
-    for line in _wrapped(printable(title[:LONGEST]), width, 18, bold=True):
+    for line in _wrapped(shown(title[:LONGEST]), width, 18, bold=True):
         drawn.append(Text(x=MARGIN, y=y, text=line, size=18, bold=True))
         y += 23
-    for line in _wrapped(printable(summary_line(placement)[: 2 * LONGEST]), width, 12):
+    for line in _wrapped(shown(summary_line(placement)[: 2 * LONGEST]), width, 12):
         drawn.append(Text(x=MARGIN, y=y, text=line, size=12, colour="soft"))
         y += 17
     return y + 2
@@ -191,9 +196,9 @@ def summary_line(placement: Placement) -> str:
     """Networks, size of an array, how full all are together, load of the busiest."""
     arrays, shape = array_facts(placement), placement.shape
     networks = list(dict.fromkeys(m.network for m in placement.matrices))
-    shown = ", ".join(networks[:4]) + (f" and {len(networks) - 4} more" if len(networks) > 4 else "")
+    names = ", ".join(networks[:4]) + (f" and {len(networks) - 4} more" if len(networks) > 4 else "")
     size = f"arrays of {grouped(shape.rows)} rows {TIMES} {grouped(shape.cols)} columns"
-    words = [shown, size] if shown else [size]
+    words = [names, size] if names else [size]
     if arrays:
         words.append(f"{percent(sum(facts.fill for facts in arrays) / len(arrays))} full")
         words.append(f"{grouped(sum(facts.load for facts in arrays))} fires an inference")
@@ -216,30 +221,35 @@ def _wrapped(text: str, width: float, size: float, *, bold: bool = False) -> lis
 def _legend(placement: Placement, width: float, y: float, drawn: list[Mark]) -> float:
     """Number, colour, name and size of every layer, in columns that are read downwards."""
     layers = layer_facts(placement)
-    shown = layers[:MOST_LAYERS]
-    columns = max(1, int(width / LEGEND_WIDTH))
-    lines = ceil(len(shown) / columns)
+    listed = layers[:MOST_LAYERS]
+    texts = [legend_words(placement, facts) for facts in listed]
+    widest = max((text_width(f"{name} {size}", 11) for name, size in texts), default=0.0) + 60
+    columns = max(1, min(MOST_COLUMNS, int(width / min(widest, LEGEND_WIDTH))))
+    lines = ceil(len(listed) / columns)
     step = width / columns
-    for facts in shown:
+    for facts, (name, size) in zip(listed, texts, strict=True):
         x, top = MARGIN + facts.number // lines * step, y + facts.number % lines * 18
-        m = placement.matrices[facts.number]
-        more = f"{facts.size}{f', {grouped(m.copies)} copies' if m.copies > 1 else ''}"
-        network = f"{m.network}: " if facts.name.startswith(f"{m.network}: ") else ""
-        drawn.append(
-            Box(x=x, y=top, width=26, height=14, fill=layer_colour(facts.number), tip=printable(facts.name[:LONGEST]))
-        )
+        colour, tip = layer_colour(facts.number), printable(facts.name[:LONGEST])
+        drawn.append(Box(x=x, y=top, width=26, height=14, fill=colour, tip=tip))
         drawn.append(Text(x=x + 13, y=top + 10.8, text=str(facts.number), size=10, colour="label", anchor="middle"))
-        room = step - 32 - 12 - text_width(more, 10.5) - 6
-        name = clipped(network + short_names(node_of(m))[0], room, 11)
-        drawn.append(Text(x=x + 32, y=top + 11, text=name, size=11))
-        at = x + 32 + (text_width(name, 11) + 6 if name else 0)
-        drawn.append(Text(x=at, y=top + 11, text=clipped(more, x + step - at, 10.5), size=10.5, colour="soft"))
+        room = step - 32 - 12
+        tail = clipped(size, 0.6 * room, 11)
+        name = clipped(name, room - text_width(f" {tail}", 11), 11)
+        drawn.append(Text(x=x + 32, y=top + 11, text=name, size=11, tail=tail))
     y += lines * 18 + 6
-    if len(layers) > len(shown):
-        rest = f"{grouped(len(layers) - len(shown))} more layers are not in this list."
+    if len(layers) > len(listed):
+        rest = f"{grouped(len(layers) - len(listed))} more layers are not in this list."
         drawn.append(Text(x=MARGIN, y=y + 8, text=rest, size=11, colour="soft"))
         y += 18
     return y
+
+
+def legend_words(placement: Placement, facts: LayerFacts) -> tuple[str, str]:
+    """Name of a layer as short as blocks have it, its size and copies."""
+    m = placement.matrices[facts.number]
+    network = f"{m.network}: " if facts.name.startswith(f"{m.network}: ") else ""
+    copies = f", {grouped(m.copies)} copies" if m.copies > 1 else ""
+    return network + short_names(node_of(m))[0], facts.size + copies
 
 
 def key_words(placement: Placement) -> tuple[tuple[Pattern | str, str], ...]:
@@ -276,7 +286,7 @@ def sample(kind: str, x: float, y: float) -> Iterator[Mark]:
             yield Box(x=x + 5, y=y + 3, width=15, height=4, fill=layer_colour(0))
         case _:
             yield Box(x=x, y=y + 5, width=26, height=3, fill="lane")
-            yield Box(x=x, y=y + 5, width=18, height=3, fill="soft" if kind == "fill" else "hatch")
+            yield Box(x=x, y=y + 5, width=18, height=3, fill="accent" if kind == "fill" else "warn")
 
 
 def _key(placement: Placement, width: float, y: float, drawn: list[Mark]) -> float:

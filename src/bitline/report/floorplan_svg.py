@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from html import escape
 
 from bitline.ir.placement import Placement
-from bitline.report.floorplan_marks import DARK, LIGHT, Box, Hatch, Line, Mark, Text
+from bitline.report.floorplan_marks import DARK, LIGHT, Box, Dot, Hatch, Line, Mark, Text
 from bitline.report.floorplan_scene import WIDTH, scene
 from bitline.report.placement_facts import proof_sentence
 
@@ -71,10 +71,13 @@ def _element(mark: Mark) -> str:
         case Text():
             kinds = {"start": "", "middle": " m", "end": " e"}[mark.anchor] + (" b" if mark.bold else "")
             at = f'x="{_n(mark.x)}" y="{_n(mark.y)}"'
+            tail = f' <tspan class="f-soft">{_text(mark.tail)}</tspan>' if mark.tail else ""
             turn = f' transform="rotate(-90 {_n(mark.x)} {_n(mark.y)})"' if mark.upright else ""
-            return (
-                f'<text {at} font-size="{_n(mark.size)}" class="f-{mark.colour}{kinds}"{turn}>{_text(mark.text)}</text>'
-            )
+            head = f'<text {at} font-size="{_n(mark.size)}" class="f-{mark.colour}{kinds}"{turn}>'
+            return f"{head}{_text(mark.text)}{tail}</text>"
+        case Dot():
+            head = f'<circle cx="{_n(mark.x)}" cy="{_n(mark.y)}" r="{_n(mark.radius)}"{_paint(mark.fill, mark.stroke)}'
+            return f'{head} stroke-width="1.5"><title>{_text(mark.tip)}</title></circle>'
 
 
 def _place(mark: Box | Hatch) -> str:
