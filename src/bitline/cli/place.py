@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -18,7 +18,6 @@ from bitline.core.files import check_writable, write_file
 if TYPE_CHECKING:
     from bitline.ir.placement import Rect
     from bitline.pipeline.placing import Placed
-    from bitline.place.options import PlaceOptions
 
 FORMS = (".json", ".csv", ".txt", ".svg", ".png", ".html")
 
@@ -96,6 +95,7 @@ def command(
     from bitline.pipeline import quantise, to_kernels
     from bitline.pipeline.placing import place_networks, placement_values
     from bitline.place.options import PlaceOptions
+    from bitline.report.placement_text import placement_text
     from bitline.target.load import load_target
 
     for output in outputs:
@@ -135,6 +135,57 @@ def command(
     for output in outputs:
         write_file(output, _writer(output)(placed))
         say(f"wrote {output}", quiet=json)
-    answer("place", placement_values(placed), json=json, text=_text(placed))
-    if errors or placed.solved.infeasible is not None and array_budget is not None:
+    values = placement_values(placed)
+    answer("place", values, json=json, text=placement_text(placed.placement, values))
+    if errors or (placed.solved.infeasible is not None and array_budget is not None):
         context.exit(1)
+
+
+def _group(text: str) -> int | Literal["max", "auto"]:
+    if text == "max" or text == "auto":
+        return text
+    if text.isdecimal():
+        return int(text)
+    raise refuse("BL0101", f"--depthwise-group {text!r} is not understood", help="give max, auto or a number of groups")
+
+
+def _columns(text: str, rows: int, cols: int) -> tuple[Rect, ...]:
+    """`3,17-19` as blocked rectangles."""
+    found: list[Rect] = []
+    for part in text.split(","):
+        first, _, last = part.strip().partition("-")
+        if not first.isdecimal() or (last and not last.isdecimal()) or not int(first) <= int(last or first) < cols:
+            help = f"give columns of 0..{cols - 1}, as 3,17-19"
+            raise refuse("BL0101", f"--bad-cols {text!r} is not understood", help=help)
+        found.append((0, int(first), rows, int(last or first) + 1))
+    return tuple(found)
+
+
+def _writer(output: Path) -> Callable[[Placed], str | bytes]:
+    """What makes the contents of a file of that name."""
+    from bitline.core.canonical import to_json
+    from bitline.report.floorplan_png import floorplan_png
+    from bitline.report.floorplan_svg import floorplan_svg
+    from bitline.report.placement_page import placement_page
+    from bitline.report.placement_table import block_csv, layers_txt
+
+    def page(placed: Placed) -> str:
+        points = [(p.arrays_used, p.mvm_fires, p.interval, p.lower_bound) for p in placed.points]
+        return placement_page(placed.placement, points)
+
+    def layers(placed: Placed) -> str:
+        arrays = placed.placement.certificate.arrays_used
+        if arrays > 1:
+            help = "write .csv or .json, or make them fit one array"
+            raise refuse("BL0101", f"a layers.txt tells of one array, these are {arrays}", place=str(output), help=help)
+        return layers_txt(placed.placement)
+
+    forms: dict[str, Callable[[Placed], str | bytes]] = {
+        ".json": lambda placed: to_json(placed.placement),
+        ".csv": lambda placed: block_csv(placed.placement),
+        ".txt": layers,
+        ".svg": lambda placed: floorplan_svg(placed.placement),
+        ".png": lambda placed: floorplan_png(placed.placement),
+        ".html": page,
+    }
+    return forms[output.suffix.lower()]

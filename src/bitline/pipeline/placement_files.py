@@ -13,6 +13,7 @@ from bitline.core.canonical import from_json
 from bitline.core.diagnostics import refuse
 from bitline.ir.placement import ArrayShape, Occupied, PlacedMatrix, Placement
 from bitline.place.blocks import CutMatrices
+from bitline.place.solve import Fixed
 
 MOST_BYTES: Final = 64 << 20
 LARGEST: Final = 1 << 30
@@ -184,14 +185,6 @@ def _number(text: str, place: str, key: str) -> int:
 
 Part = tuple[str, str, int, int | None, int | None, int, int]
 """Network, node, copy, row and column offset, rows, columns."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fixed:
-    """Blocks of the networks that stay where they lay, by number, and what else lies there."""
-
-    blocks: dict[int, Occupied]
-    occupied: tuple[Occupied, ...]
 
 
 def known_again(cut: CutMatrices, matrices: Sequence[PlacedMatrix], earlier: Sequence[Earlier], file: str) -> Fixed:

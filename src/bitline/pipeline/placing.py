@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from bitline.core.progress import SILENT, Progress
 from bitline.ir.kernels import MatMul
-from bitline.ir.placement import ArrayShape, PlacedMatrix, Placement, Rect
+from bitline.ir.placement import PlacedMatrix, Placement, Rect
 from bitline.lower.kernels import Lowered
-from bitline.pipeline.check import Check
 from bitline.pipeline.placement_files import known_again, read_earlier
 from bitline.place import figures
+from bitline.place.arrays import open_cells
 from bitline.place.blocks import CutMatrices
 from bitline.place.mapping import Sliding, sliding
 from bitline.place.matrices import array_shape, chip_arrays, extract_matrices
 from bitline.place.options import PlaceOptions
-from bitline.place.solve import Earlier, Solved, solve
+from bitline.place.prices import col_cut_pj, row_cut_pj
+from bitline.place.solve import Fixed, Solved, solve
 from bitline.place.tradeoff import Point, tradeoff
 from bitline.report.figures import Json
 from bitline.report.placement_table import block_table
 from bitline.target.schema import Chip
+from bitline.verify.checks import Check
 from bitline.verify.placement import verify_placement
 
 
@@ -68,11 +71,11 @@ def place_networks(
         layers += [_layer(lowered, matrix) for matrix in found]
     earlier = read_earlier(fixed, shape) if fixed is not None else ()
 
-    def fix(cut: CutMatrices, of: Sequence[PlacedMatrix]) -> Earlier:
+    def fix(cut: CutMatrices, of: Sequence[PlacedMatrix]) -> Fixed:
         return known_again(cut, of, earlier, str(fixed))
 
     solved = solve(matrices, layers, shape, options, chip, fix=fix if fixed is not None else None, progress=progress)
-    points = tradeoff(matrices, shape, options, chip, progress) if pareto else ()
+    points = tradeoff(matrices, layers, shape, options, chip, progress) if pareto else ()
     seconds = time.perf_counter() - started
     return Placed(
         solved=solved,
@@ -94,4 +97,91 @@ def placement_values(placed: Placed) -> dict[str, Json]:
     """Keys of `bitline place --json`."""
     placement, solved = placed.placement, placed.solved
     certificate, shape = placement.certificate, placement.shape
-    ...
+    arrays = certificate.arrays_used
+    cells = figures.cells(placement)
+    reason = solved.infeasible
+    return {
+        "arrays_used": arrays,
+        "lower_bound": certificate.lower_bound,
+        "bound": certificate.bound,
+        "proof": certificate.proof,
+        "gap": arrays - certificate.lower_bound,
+        "utilisation": cells / (arrays * open_cells(shape)) if arrays else 0.0,
+        "pieces": len(placement.blocks),
+        "row_cuts": solved.row_cuts,
+        "col_cuts": solved.col_cuts,
+        "row_cut_pj": row_cut_pj(placed.chip),
+        "col_cut_pj": col_cut_pj(placed.chip),
+        "mvm_fires": figures.mvm_fires(placement),
+        "interval": figures.interval(placement),
+        "interval_bound": solved.interval_bound,
+        "interval_why": solved.interval_why,
+        "latency": figures.latency(placement),
+        "seconds": placed.seconds,
+        "cuts": placed.options.cuts,
+        "depthwise_group": placed.options.depthwise_group,
+        "objective": placed.options.objective,
+        "array": {"rows": shape.rows, "cols": shape.cols, "bias_rows": shape.bias_rows},
+        "chip_arrays": chip_arrays(placed.chip),
+        "fits_chip": arrays <= chip_arrays(placed.chip),
+        "infeasible": None
+        if reason is None
+        else {
+            "demand": reason.demand,
+            "capacity": reason.capacity,
+            "unit": reason.unit,
+            "bound": reason.bound,
+            "levers": list(reason.levers),
+        },
+        "verified": not any(check.errors for check in placed.checks),
+        "pareto": [_point(p) for p in placed.points] or [_this_point(placed)],
+        "layers": _layers(placement),
+        "blocks": block_table(placement),
+    }
+
+
+def _point(point: Point) -> dict[str, Json]:
+    return {
+        "arrays_used": point.arrays_used,
+        "mvm_fires": point.mvm_fires,
+        "interval": point.interval,
+        "lower_bound": point.lower_bound,
+        "proof": point.proof,
+        "options": point.options,
+    }
+
+
+def _this_point(placed: Placed) -> dict[str, Json]:
+    """What was placed, as the only point."""
+    certificate = placed.placement.certificate
+    return {
+        "arrays_used": certificate.arrays_used,
+        "mvm_fires": figures.mvm_fires(placed.placement),
+        "interval": figures.interval(placed.placement),
+        "lower_bound": certificate.lower_bound,
+        "proof": certificate.proof,
+        "options": "",
+    }
+
+
+def _layers(placement: Placement) -> list[Json]:
+    """One row per matrix."""
+    pieces = Counter(block.matrix for block in placement.blocks)
+    return [
+        {
+            "network": m.network,
+            "nodes": list(m.nodes),
+            "rows": m.matrix.groups * m.matrix.rows,
+            "cols": m.matrix.groups * m.matrix.cols,
+            "groups": m.matrix.groups,
+            "depthwise_group": m.math.bundle,
+            "copies": m.copies,
+            "window": list(m.window),
+            "pixels": m.pixels,
+            "fires": m.fires,
+            "pieces": pieces[number],
+            "bias_rows": m.bias_rows,
+            "gain": m.gain,
+        }
+        for number, m in enumerate(placement.matrices)
+    ]

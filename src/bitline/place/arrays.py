@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from bitline.core.progress import SILENT, Progress
 from bitline.ir.placement import ArrayShape, Certificate, Occupied, PlacedMatrix, Proof
@@ -30,6 +30,11 @@ class Layout:
 def bin_of(shape: ArrayShape) -> Bin:
     """An array as the packer sees it."""
     return Bin(rows=shape.rows, cols=shape.cols, blocked=shape.blocked, edges=shape.edges, bands=shape.bias_rows)
+
+
+def open_cells(shape: ArrayShape) -> int:
+    """Cells of an array that may be used."""
+    return bin_of(shape).area
 
 
 def pieces_of(blocks: Sequence[CutBlock]) -> list[Piece]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from bitline.core.progress import SILENT, Progress
 from bitline.ir.placement import ArrayShape, Infeasible, Occupied, PlacedBlock, PlacedMatrix, Placement
-from bitline.place.arrays import Layout, fewest_arrays, fits, spread_over
+from bitline.place.arrays import Layout, fewest_arrays, fits, open_cells
 from bitline.place.blocks import CutBlock, CutMatrices, cut_all, fitted
 from bitline.place.free import cut_freely
 from bitline.place.groups import mixtures
@@ -61,7 +61,7 @@ def solve(
     convolution that matrix i is. Raises `Refusal` (BL0101) for what does not go together."""
     chosen = mapped(grouped([fitted(m, shape) for m in matrices], shape, options), layers, shape, options)
     if options.cuts == "free" and fix is None:
-        cut, layout = cut_freely(chosen, shape, options, chip, progress)
+        cut, layout = cut_freely(chosen, shape, options, chip)
         fixed = NOTHING
     else:
         cut = cut_all(chosen, shape, balanced=options.cuts == "balanced")
@@ -69,9 +69,7 @@ def solve(
         layout = fewest_arrays(cut.blocks, shape, options, fixed.blocks, fixed.occupied, progress)
     used = layout.certificate.arrays_used
     over = max(used, options.array_budget or used)
-    bound = spread_bound(cut.blocks, over)
-    if options.objective != "arrays" and not fixed.blocks and not fixed.occupied:
-        layout = spread_over(cut.blocks, layout, shape, over, options, progress)
+    bound = (max((b.load for b in cut.blocks), default=0), "largest layer")
     placement = _placement(chosen, cut.blocks, layout, shape, options, chip.name, fixed.occupied)
     return Solved(
         placement=placement,
@@ -180,6 +178,4 @@ def _infeasible(
     if options.depthwise_group == "max" and any(m.matrix.groups > 1 for m in placement.matrices):
         levers.append("smaller groups of grouped convolutions (--depthwise-group auto)")
     levers.append("a chip with more or larger arrays (--set array.rows=..., --set cores=...)")
-    return Infeasible(
-        demand=demand, capacity=capacity, unit=unit, bound=certificate.bound, levers=tuple(levers)
-    )
+    return Infeasible(demand=demand, capacity=capacity, unit=unit, bound=certificate.bound, levers=tuple(levers))
