@@ -31,7 +31,7 @@ CHUNK: Final = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _States:
+class States:
     """How bins start, one state after another, in the form `layout_decode.fill_bins` reads; the last is of all further
     bins."""
 
@@ -63,7 +63,7 @@ def pack_layout(
     limit = len(pieces) + len(filled) if max_bins is None else min(max_bins, len(pieces) + len(filled))
     assert max_bins is None or not filled or filled[-1] < max_bins, "a fixed piece lies behind the last bin"
     sizes = np.array([(p.rows, p.cols, p.bands) for p in pieces], dtype=np.int64)
-    states = _states(bin, fixed, filled)
+    states = start_states(bin, fixed, filled)
     floor = max(1, layout_bound([*pieces, *(piece for piece, _ in fixed)], bin)[0])
     if floor > limit:
         return None
@@ -75,7 +75,7 @@ def pack_layout(
     return tuple(Spot(bin=numbers[b], row=row, col=col, band=band) for b, row, col, band in found.tolist())
 
 
-def _search(sizes: Ints, states: _States, floor: int, max_bins: int, steps: int, seed: int) -> Ints | None:
+def _search(sizes: Ints, states: States, floor: int, max_bins: int, steps: int, seed: int) -> Ints | None:
     """[piece, (bin, row, col, band)] of the layout with the fewest bins, the first found of equals."""
     from bitline.pack.layout_decode import LAYOUT_RULES, fill_bins, improve_layout
     from bitline.pack.layout_random import random_state
@@ -116,9 +116,9 @@ def _orders(sizes: Ints) -> Iterator[Ints]:
         yield np.lexsort((-c, -r, -large)).astype(np.int64)
 
 
-def _states(bin: Bin, fixed: Sequence[tuple[Piece, Spot]], filled: Sequence[int]) -> _States:
+def start_states(bin: Bin, fixed: Sequence[tuple[Piece, Spot]] = (), filled: Sequence[int] = ()) -> States:
     """How the bins with fixed pieces start, and the others."""
-    from bitline.pack.layout_decode import cut_free
+    from bitline.pack.layout_decode import cut_free  # pyright: ignore[reportPrivateUsage]
 
     free_lists: list[Ints] = []
     mask_lists: list[Ints] = []
@@ -134,7 +134,7 @@ def _states(bin: Bin, fixed: Sequence[tuple[Piece, Spot]], filled: Sequence[int]
                 count = cut_free(free, count, *hole)
         free_lists.append(free[:count])
         mask_lists.append(_masks(bin, lying))
-    return _States(
+    return States(
         bands=bin.bands,
         free_at=np.cumsum([0, *(len(each) for each in free_lists)], dtype=np.int64),
         free=np.ascontiguousarray(np.concatenate(free_lists)),

@@ -1,0 +1,127 @@
+"""Local search over the genes of `cutting_decode`: one or a few of them changed, the decoded cutting kept if no worse.
+
+A cutting is better where fewer cells found no place, then where its cuts cost less. The random numbers are a fixed
+sequence, and all state is in arrays, so that the search may be called piece by piece.
+"""
+
+# pyright: reportUnknownParameterType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+from bitline.pack.cutting_decode import (
+    MEASURES,
+    ORIENT,
+    PREFER,
+    PREFERENCES,
+    ROW_OFFSET,
+    RULES,
+    SLACKS,
+    WEIGHT,
+    decode,
+)
+from bitline.pack.layout_random import draw
+from bitline.pack.maxrects import Ints, compiled
+
+UNPLACED, COST, FOUND, BEST_UNPLACED, BEST_COST, BEST_FOUND, IDLE, STEPS = range(8)
+"""Of the array `state`: the cutting that the search stands at, the best one, steps without a better one, steps."""
+EVEN = 256
+"""Weight of a matrix before the search changes it."""
+RESTART = 400
+
+
+@compiled
+def search_cuts(
+    wholes: Ints,
+    genes: Ints,
+    best_genes: Ints,
+    bins: int,
+    cols: int,
+    bands: int,
+    template: Ints,
+    prices: Ints,
+    goal: int,
+    steps: int,
+    random: Ints,
+    state: Ints,
+    free: Ints,
+    free_count: Ints,
+    largest: Ints,
+    stretches: Ints,
+    stretch_count: Ints,
+    waiting: Ints,
+    parts: Ints,
+    best: Ints,
+) -> None:
+    """So many steps, ending where all cells have a place at a cost of `goal` or less.
+
+    `prices`: of a part below the first rows of its matrix, and of any other. `best` are the parts of the best cutting.
+    """
+    count = len(wholes)
+    tried = genes.copy()
+    for _ in range(steps):
+        if state[BEST_UNPLACED] == 0 and state[BEST_COST] <= goal:
+            return
+        tried[:] = genes
+        first = state[STEPS] == 0
+        kicked = not first and state[IDLE] >= RESTART
+        if kicked:
+            tried[:] = best_genes
+            _mutate(tried, random, 2 + draw(random, max(3, count // 2)))
+        elif not first:
+            _mutate(tried, random, 1 + draw(random, 3))
+        state[STEPS] += 1
+        state[IDLE] = 0 if kicked else state[IDLE] + 1
+        most = bins * 4294967296 if kicked or first else state[UNPLACED]
+        unplaced, found = decode(
+            wholes,
+            tried,
+            bins,
+            cols,
+            bands,
+            template,
+            most,
+            free,
+            free_count,
+            largest,
+            stretches,
+            stretch_count,
+            waiting,
+            parts,
+        )
+        if unplaced > most:
+            continue
+        cost = 0
+        for p in range(found):
+            cost += prices[0] if parts[p, ROW_OFFSET] > 0 else prices[1]
+        better = unplaced < state[UNPLACED] or (unplaced == state[UNPLACED] and cost < state[COST])
+        if not (first or kicked or better or (unplaced == state[UNPLACED] and cost == state[COST])):
+            continue
+        genes[:] = tried
+        state[UNPLACED], state[COST], state[FOUND] = unplaced, cost, found
+        if first or unplaced < state[BEST_UNPLACED] or (unplaced == state[BEST_UNPLACED] and cost < state[BEST_COST]):
+            state[BEST_UNPLACED], state[BEST_COST], state[BEST_FOUND] = unplaced, cost, found
+            state[IDLE] = 0
+            best[:found] = parts[:found]
+            best_genes[:] = tried
+        elif better:
+            state[IDLE] = 0
+
+
+@compiled
+def _mutate(genes: Ints, random: Ints, times: int) -> None:
+    last = len(genes) - 1
+    for _ in range(times):
+        w = draw(random, last)
+        kind = draw(random, 16)
+        if kind < 10:
+            genes[w, WEIGHT] = 32 + draw(random, 1024)
+        elif kind < 12:
+            genes[w, ORIENT] = 1 - genes[w, ORIENT]
+        elif kind < 14:
+            genes[w, PREFER] = draw(random, PREFERENCES)
+        elif kind == 14:
+            genes[last, 0] = draw(random, MEASURES)
+        elif draw(random, 2):
+            genes[last, 1] = draw(random, RULES)
+        else:
+            genes[last, 2] = draw(random, SLACKS)
