@@ -7,6 +7,7 @@ from __future__ import annotations
 import numpy as np
 
 from bitline.pack.maxrects import Ints, compiled, fill_bin
+from bitline.pack.skyline import fill_skyline
 
 
 @compiled
@@ -32,17 +33,31 @@ def _sort(items: Ints, keys: Ints, count: int) -> None:
 
 
 @compiled
+def _move(order: Ints, source: int, target: int) -> None:
+    piece = order[source]
+    if source < target:
+        for i in range(source, target):
+            order[i] = order[i + 1]
+    else:
+        for i in range(source, target, -1):
+            order[i] = order[i - 1]
+    order[target] = piece
+
+
+@compiled
 def squeeze(
-    sizes: Ints, rows: int, cols: int, bins: int, positions: Ints, weights: Ints, steps: int, state: Ints, best: Ints
+    sizes: Ints, rows: int, cols: int, bins: int, positions: Ints, weights: Ints, ranks: Ints, rules: Ints, steps: int, state: Ints, resort: int, nrules: int
 ) -> int:
     """Pieces left over after so many steps; `positions[piece, 0]` is -1 for them. """
     count = len(sizes)
     out = np.zeros(count, np.int64)
     taken = np.empty(count, np.int64)
     chosen = np.empty(4, np.int64)
+    tried_rule = np.empty(4, np.int64)
     waiting = np.empty(count, np.int64)
     keys = np.empty(count, np.int64)
     free = np.empty((1024, 4), np.int64)
+    sky = np.empty((count + 2, 3), np.int64)
     found = positions.copy()
     left = 0
     cost = 0
@@ -78,6 +93,7 @@ def squeeze(
             if take:
                 waiting[pool] = i
                 pool += 1
+        again = _next(state) % 16 < resort
         by = _next(state) % 6
         spread = 64 << (_next(state) % 4)
         for i in range(pool):
@@ -92,15 +108,34 @@ def squeeze(
                 size = r
             else:
                 size = c
-            keys[i] = size * (1024 + _next(state) % spread)
+            keys[i] = size * (1024 + _next(state) % spread) if again else -ranks[waiting[i]]
         _sort(waiting, keys, pool)
+        if not again:
+            moves = 1 + (_next(state) % 4 == 0) + (_next(state) % 8 == 0)
+            for _ in range(moves):
+                a = _next(state) % pool
+                if _next(state) % 2 == 0:
+                    for i in range(pool):
+                        if positions[waiting[(a + i) % pool], 0] < 0:
+                            a = (a + i) % pool
+                            break
+                b = _next(state) % pool
+                if _next(state) % 2:
+                    waiting[a], waiting[b] = waiting[b], waiting[a]
+                else:
+                    _move(waiting, a, b)
         for i in range(pool):
             taken[i] = waiting[i]
         remaining = pool
         for j in range(many):
-            remaining = fill_bin(waiting, remaining, sizes, rows, cols, _next(state) % 4, chosen[j], found, free)
-            if remaining == 0:
-                break
+            rule = rules[chosen[j]]
+            if again or _next(state) % 16 == 0:
+                rule = _next(state) % nrules
+            if rule < 4:
+                remaining = fill_bin(waiting, remaining, sizes, rows, cols, rule, chosen[j], found, free)
+            else:
+                remaining = fill_skyline(waiting, remaining, sizes, rows, cols, rule - 4, chosen[j], found, sky)
+            tried_rule[j] = rule
         new = 0
         for i in range(remaining):
             new += weights[waiting[i]] * sizes[waiting[i], 0] * sizes[waiting[i], 1]
@@ -108,7 +143,14 @@ def squeeze(
         if new <= cost:
             for i in range(remaining):
                 found[waiting[i], 0] = -1
+            for j in range(many):
+                rules[chosen[j]] = tried_rule[j]
             for i in range(pool):
+                keys[i] = ranks[taken[i]]
+                waiting[i] = i
+            _sort(waiting, keys, pool)
+            for i in range(pool):
+                ranks[taken[i]] = keys[pool - 1 - i]
                 p = taken[i]
                 positions[p, 0], positions[p, 1], positions[p, 2] = found[p, 0], found[p, 1], found[p, 2]
             if new < cost:
