@@ -104,9 +104,7 @@ def _choose(free: Ints, count: int, height: int, width: int, rule: int) -> int:
 
 
 @compiled
-def _cut(
-    free: Ints, count: int, row: int, col: int, row_end: int, col_end: int, low_rows: int, low_cols: int
-) -> int:
+def _cut(free: Ints, count: int, row: int, col: int, row_end: int, col_end: int, low_rows: int, low_cols: int) -> int:
     """Take the piece out of the free list, in place; the new count. No rectangle left contains another.
 
     `free` has room for 6 times `count`: up to 4 rests of each, and the touched ones, which wait at its end. A rectangle
