@@ -35,31 +35,45 @@ def first_fit(order: Ints, sizes: Ints, rows: int, cols: int, rule: int, max_bin
     `sizes[piece]` is (rows, cols). All arrays are contiguous.
     """
     waiting = order.copy()
-    waiting_count = len(order)
+    count = len(order)
     free = np.empty((256, 4), np.int64)
     bins = 0
-    while waiting_count > 0:
+    while count > 0:
         if bins == max_bins:
             return max_bins + 1
-        free[0, 0], free[0, 1], free[0, 2], free[0, 3] = 0, 0, rows, cols
-        free_count = 1
-        refused = 0
-        for turn in range(waiting_count):
-            piece = waiting[turn]
-            height, width = sizes[piece, 0], sizes[piece, 1]
-            best = _choose(free, free_count, height, width, rule)
-            if best < 0:
-                waiting[refused] = piece
-                refused += 1
-                continue
-            row, col = free[best, 0], free[best, 1]
-            positions[piece, 0], positions[piece, 1], positions[piece, 2] = bins, row, col
-            if len(free) < 6 * free_count:  # what `_cut` asks for
-                free = np.concatenate((free, np.empty((6 * free_count, 4), np.int64)))
-            free_count = _cut(free, free_count, row, col, row + height, col + width)
-        waiting_count = refused
+        count = fill_bin(waiting, count, sizes, rows, cols, rule, bins, positions, free)
         bins += 1
     return bins
+
+
+@compiled
+def fill_bin(
+    waiting: Ints, count: int, sizes: Ints, rows: int, cols: int, rule: int, number: int, positions: Ints, free: Ints
+) -> int:
+    """Put those of `waiting[:count]` that fit into bin `number`; the others move to the front, their count returns.
+
+    `free` is a workspace of at least 6 rectangles. Free rectangles too low or too narrow for every piece are not kept.
+    """
+    low_rows, low_cols = rows, cols
+    for turn in range(count):
+        low_rows, low_cols = min(low_rows, sizes[waiting[turn], 0]), min(low_cols, sizes[waiting[turn], 1])
+    free[0, 0], free[0, 1], free[0, 2], free[0, 3] = 0, 0, rows, cols
+    free_count = 1
+    refused = 0
+    for turn in range(count):
+        piece = waiting[turn]
+        height, width = sizes[piece, 0], sizes[piece, 1]
+        best = _choose(free, free_count, height, width, rule)
+        if best < 0:
+            waiting[refused] = piece
+            refused += 1
+            continue
+        row, col = free[best, 0], free[best, 1]
+        positions[piece, 0], positions[piece, 1], positions[piece, 2] = number, row, col
+        if len(free) < 6 * free_count:  # what `_cut` asks for
+            free = np.concatenate((free, np.empty((6 * free_count, 4), np.int64)))
+        free_count = _cut(free, free_count, row, col, row + height, col + width, low_rows, low_cols)
+    return refused
 
 
 @compiled
@@ -90,7 +104,7 @@ def _choose(free: Ints, count: int, height: int, width: int, rule: int) -> int:
 
 
 @compiled
-def _cut(free: Ints, count: int, row: int, col: int, row_end: int, col_end: int) -> int:
+def _cut(free: Ints, count: int, row: int, col: int, row_end: int, col_end: int, low_rows: int, low_cols: int) -> int:
     """Take the piece out of the free list, in place; the new count. No rectangle left contains another.
 
     `free` has room for 6 times `count`: up to 4 rests of each, and the touched ones, which wait at its end. A rectangle
@@ -120,7 +134,7 @@ def _cut(free: Ints, count: int, row: int, col: int, row_end: int, col_end: int)
                 b1 = col
             else:
                 b0 = col_end
-            if a0 < a1 and b0 < b1:
+            if a1 - a0 >= low_rows and b1 - b0 >= low_cols:
                 end = _add_maximal(free, kept, end, a0, b0, a1, b1)
     return end
 

@@ -1,15 +1,16 @@
-"""Pack rectangles into as few equal bins as the multistart finds; without rotation, for word lines are no bit lines.
+"""Pack rectangles into as few equal bins as are found; without rotation, for word lines are no bit lines.
 
     pack([(2, 3), (2, 3), (4, 1)], rows=4, cols=4)
     -->  Packing(bins=1, bin_of=(0, 0, 0), row_start=(0, 2, 0), col_start=(0, 0, 3))
 
 MaxRects for every pair of a sort order and a placing rule; the fewest bins are kept, and the search ends where
-`bounds.lower_bound` is met. Where it is not, `steps` of an order search (`pack.search`) may follow. Equal input gives
-an equal packing.
+`bounds.lower_bound` is met. Where it is not, `steps` or `seconds` of a search for one bin fewer (`pack.search`) may
+follow. Equal input gives an equal packing, but for `seconds`.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -19,6 +20,7 @@ import numpy.typing as npt
 
 from bitline.core.interrupts import uninterrupted
 from bitline.pack.bounds import lower_bound
+from bitline.pack.search import fewer
 
 Ints = npt.NDArray[np.int64]
 
@@ -34,51 +36,100 @@ class Packing:
 
 
 def pack(
-    pieces: Sequence[tuple[int, int]], *, rows: int, cols: int, max_bins: int | None = None, steps: int = 0
+    pieces: Sequence[tuple[int, int]],
+    *,
+    rows: int,
+    cols: int,
+    max_bins: int | None = None,
+    steps: int = 0,
+    seconds: float | None = None,
+    seed: int = 0,
 ) -> Packing | None:
     """Positions of all `pieces`, given as (rows, cols), in bins of `rows` x `cols`; None if they took over `max_bins`.
 
-    None proves nothing unless `bounds.lower_bound` is above `max_bins` too. No piece may exceed a bin.
+    The search ends after `steps`, or, where `seconds` are given, when they are over. None proves nothing unless
+    `bounds.lower_bound` is above `max_bins` too. No piece may exceed a bin.
     """
+    limit = len(pieces) if max_bins is None else max_bins
+    if not steps and seconds is None:
+        return multistart(pieces, rows=rows, cols=cols, max_bins=limit)
+    end = None if seconds is None else time.perf_counter() + seconds
+    best: Packing | None = None
+    for best in packings(pieces, rows=rows, cols=cols, steps=steps or None, seed=seed):  # noqa: B007 the last counts
+        if end is not None and time.perf_counter() >= end:
+            break
+    return best if best is not None and best.bins <= limit else None
+
+
+def packings(
+    pieces: Sequence[tuple[int, int]], *, rows: int, cols: int, steps: int | None = None, seed: int = 0
+) -> Iterator[Packing]:
+    """The best packing so far, again and again, every few hundredths of a second; the caller stops when it likes.
+
+    Ends where the lower bound is met or after `steps`.
+    """
+    whole, sizes = _parts(pieces, rows, cols)
+    floor, _ = lower_bound([(r, c) for r, c in sizes.tolist()], rows, cols)
+    found = _multistart(sizes, rows, cols, floor, len(pieces))
+    assert found is not None, "there is always a bin for every piece"
+    packing = _numbered(whole, *found)
+    yield packing
+    if found[0] == floor:
+        return
+    bins = found[0]
+    for state in fewer(sizes, rows, cols, found[1], floor=floor, seed=seed, steps=steps):
+        if state.bins < bins:
+            bins, packing = state.bins, _numbered(whole, state.bins, state.positions)
+        yield packing
+
+
+def multistart(pieces: Sequence[tuple[int, int]], *, rows: int, cols: int, max_bins: int) -> Packing | None:
+    """The packing with the fewest bins of all sort orders and rules, the first found of equals; None above the
+    limit."""
+    whole, sizes = _parts(pieces, rows, cols)
+    limit = max_bins - int(whole.sum())
+    floor, _ = lower_bound([(r, c) for r, c in sizes.tolist()], rows, cols)
+    if floor > limit:
+        return None
+    found = _multistart(sizes, rows, cols, floor, limit)
+    return None if found is None else _numbered(whole, *found)
+
+
+def _parts(pieces: Sequence[tuple[int, int]], rows: int, cols: int) -> tuple[npt.NDArray[np.bool_], Ints]:
+    """Which pieces fill a bin, and the sizes of the others."""
     too_large = [piece for piece in pieces if not (0 < piece[0] <= rows and 0 < piece[1] <= cols)]
     assert not too_large, f"cut first: {too_large[:3]} in bins of {rows} x {cols}"
-
     sizes = np.asarray(pieces, dtype=np.int64).reshape(-1, 2)
     whole = (sizes == (rows, cols)).all(axis=1)
-    whole_bins = int(whole.sum())
-    limit = len(pieces) if max_bins is None else max_bins
-    found = _search(sizes[~whole], rows, cols, limit - whole_bins, steps)
-    if found is None:
-        return None
-    part_bins, part_positions = found
+    return whole, sizes[~whole]
 
-    positions = np.zeros((len(pieces), 3), dtype=np.int64)
-    positions[~whole] = part_positions
-    positions[whole, 0] = part_bins + np.arange(whole_bins)
+
+def _numbered(whole: npt.NDArray[np.bool_], bins: int, part: Ints) -> Packing:
+    """The packing of all pieces from that of those which fill no bin."""
+    positions = np.zeros((len(whole), 3), dtype=np.int64)
+    positions[~whole] = part
+    whole_bins = int(whole.sum())
+    positions[whole, 0] = bins + np.arange(whole_bins)
     bin_of, row_start, col_start = positions.T.tolist()
     number: dict[int, int] = {}
     for b in bin_of:
         number.setdefault(b, len(number))
     return Packing(
-        bins=part_bins + whole_bins,
+        bins=bins + whole_bins,
         bin_of=tuple(number[b] for b in bin_of),
         row_start=tuple(row_start),
         col_start=tuple(col_start),
     )
 
 
-def _search(sizes: Ints, rows: int, cols: int, max_bins: int, steps: int) -> tuple[int, Ints] | None:
+def _multistart(sizes: Ints, rows: int, cols: int, floor: int, max_bins: int) -> tuple[int, Ints] | None:
     """(bins, [piece, (bin, row, col)]) of the packing with the fewest bins, the first found of equals."""
-    floor, _ = lower_bound([(r, c) for r, c in sizes.tolist()], rows, cols)
-    if floor > max_bins:
-        return None
     if not len(sizes):
         return 0, np.zeros((0, 3), dtype=np.int64)
 
     from bitline.pack.maxrects import RULES, first_fit
 
     best: tuple[int, Ints] | None = None
-    start = next(_orders(sizes)), RULES[0]
     allowed = max_bins
     for order, rule in product(_orders(sizes), RULES):
         positions = np.zeros((len(sizes), 3), dtype=np.int64)
@@ -86,32 +137,10 @@ def _search(sizes: Ints, rows: int, cols: int, max_bins: int, steps: int) -> tup
             bins = first_fit(order, sizes, rows, cols, rule, allowed, positions)
         if bins > allowed:
             continue
-        best, start, allowed = (bins, positions), (order, rule), bins - 1
+        best, allowed = (bins, positions), bins - 1
         if bins == floor:
             break
-    if not steps or (best is not None and best[0] == floor):
-        return best
-    return _improved(best, start, sizes, (rows, cols), (floor, max_bins), steps)
-
-
-def _improved(
-    best: tuple[int, Ints] | None,
-    start: tuple[Ints, int],
-    sizes: Ints,
-    shape: tuple[int, int],
-    limits: tuple[int, int],
-    steps: int,
-) -> tuple[int, Ints] | None:
-    """The better of `best` and what an order search from `start` finds; None where both take over `limits[1]`."""
-    from bitline.pack.search import SEED, improve
-
-    order, rule = start
-    positions = np.zeros((len(sizes), 3), dtype=np.int64)
-    with uninterrupted():
-        bins = improve(order.copy(), sizes, *shape, rule, limits[0], steps, np.array([SEED], np.int64), positions)
-    if best is not None and best[0] <= bins:
-        return best
-    return (bins, positions) if bins <= limits[1] else None
+    return best
 
 
 def _orders(sizes: Ints) -> Iterator[Ints]:

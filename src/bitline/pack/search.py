@@ -1,118 +1,73 @@
-"""Order search: the packing of a sequence of pieces is made better by moving pieces in the sequence.
-
-An order is decoded by `maxrects.first_fit`; a neighbour has one piece moved or two exchanged, most often a piece of the
-emptiest bin. It is kept where it takes fewer bins, or as many with no smaller sum of squared fills, which is large
-where one bin is nearly empty. Iterated local search (Lourenco, Martin and Stutzle 2003); the random numbers are a fixed
-sequence, so that as many steps give the same packing.
-"""
-
-# pyright: reportUnknownParameterType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+"""The search for fewer bins, in slices of time: a bin is opened, its pieces are squeezed into the others, and again."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
 import numpy as np
+import numpy.typing as npt
 
-from bitline.pack.maxrects import Ints, compiled, first_fit
+from bitline.core.interrupts import uninterrupted
 
-KICK_AFTER = 400
-"""Steps without a better packing after which some pieces are moved at random."""
-KICKS = 4
-SEED = 88172645463325252
-"""Marsaglia's."""
+Ints = npt.NDArray[np.int64]
 
-
-@compiled
-def _next(state: Ints) -> int:
-    """The next of a sequence of 63-bit numbers (Marsaglia 2003, xorshift64)."""
-    x = state[0]
-    x ^= x << 13
-    x ^= (x >> 7) & 0x01FFFFFFFFFFFFFF
-    x ^= x << 17
-    state[0] = x
-    return x & 0x7FFFFFFFFFFFFFFF
+SLICE_SECONDS: Final = 0.02
+FIRST_STEPS: Final = 16  # of a slice, before its speed is known
+STAY: Final = 2**63
 
 
-@compiled
-def _fills(positions: Ints, sizes: Ints, bins: int, fill: Ints) -> float:
-    """Cells used of every bin; the sum of their squares."""
-    fill[:bins] = 0
-    for piece in range(sizes.shape[0]):
-        fill[positions[piece, 0]] += sizes[piece, 0] * sizes[piece, 1]
-    total = 0.0
-    for b in range(bins):
-        total += float(fill[b]) * float(fill[b])
-    return total
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slice:
+    """State after a slice: the best positions [piece, (bin, row, col)], their bins, steps done so far."""
+
+    positions: Ints
+    bins: int
+    steps: int
 
 
-@compiled
-def _move(order: Ints, source: int, target: int) -> None:
-    piece = order[source]
-    if source < target:
-        for i in range(source, target):
-            order[i] = order[i + 1]
-    else:
-        for i in range(source, target, -1):
-            order[i] = order[i - 1]
-    order[target] = piece
+def fewer(
+    sizes: Ints, rows: int, cols: int, positions: Ints, *, floor: int, seed: int, steps: int | None = None
+) -> Iterator[Slice]:
+    """Better and better packings, starting from `positions`; ends at `floor` bins or after `steps`.
 
-
-@compiled
-def improve(
-    order: Ints, sizes: Ints, rows: int, cols: int, rule: int, floor: int, steps: int, state: Ints, best: Ints
-) -> int:
-    """Bins of the best packing after so many steps, or of the first with `floor` bins; its positions go into `best`.
-
-    `order` and `state`, the number of the random sequence, are changed, so that a further call goes on.
+    What is found after a number of steps does not depend on where the slices end.
     """
-    count = len(order)
-    positions = np.zeros((count, 3), np.int64)
-    fill = np.zeros(count, np.int64)
-    bins = first_fit(order, sizes, rows, cols, rule, count, positions)
-    value = _fills(positions, sizes, bins, fill)
-    best[:] = positions
-    best_bins, best_value = bins, value
-    idle = 0
-    tried = order.copy()
-    for _ in range(steps):
-        if best_bins <= floor or count < 2:
-            break
-        tried[:] = order
-        if idle >= KICK_AFTER:
-            for _ in range(KICKS):
-                _move(tried, _next(state) % count, _next(state) % count)
-        else:
-            source = _next(state) % count
-            if _next(state) % 4:
-                emptiest = 0
-                for b in range(bins):
-                    if fill[b] < fill[emptiest]:
-                        emptiest = b
-                for i in range(count):
-                    if positions[tried[(source + i) % count], 0] == emptiest:
-                        source = (source + i) % count
-                        break
-            target = _next(state) % count
-            if _next(state) % 2:
-                tried[source], tried[target] = tried[target], tried[source]
-            else:
-                _move(tried, source, target)
-        found = np.zeros((count, 3), np.int64)
-        found_bins = first_fit(tried, sizes, rows, cols, rule, bins, found)
-        kicked = idle >= KICK_AFTER
-        idle = 0 if kicked else idle + 1
-        if found_bins > bins and not kicked:
-            continue
-        if found_bins > bins:
-            found_bins = first_fit(tried, sizes, rows, cols, rule, count, found)
-        found_fill = np.zeros(count, np.int64)
-        found_value = _fills(found, sizes, found_bins, found_fill)
-        if kicked or found_bins < bins or found_value >= value:
-            if found_bins < bins or found_value > value:
-                idle = 0
-            order[:] = tried
-            positions, fill = found, found_fill
-            bins, value = found_bins, found_value
-            if bins < best_bins or (bins == best_bins and value > best_value):
-                best[:] = positions
-                best_bins, best_value = bins, value
-    return best_bins
+    from bitline.pack.squeeze import SEED, WEIGHT, squeeze
+
+    state = np.array([SEED * (2 * seed + 1) % STAY, 0], dtype=np.int64)
+    best, bins = positions, int(positions[:, 0].max(initial=-1)) + 1
+    areas = sizes[:, 0] * sizes[:, 1]
+    done, size = 0, FIRST_STEPS
+    while bins > floor:
+        current = _opened(best, areas, bins)
+        weights = np.full(len(sizes), WEIGHT, dtype=np.int64)
+        ranks = np.empty(len(sizes), dtype=np.int64)
+        ranks[np.argsort(-areas, kind="stable")] = np.arange(len(sizes))
+        rules = np.zeros(bins, dtype=np.int64)
+        left = 1
+        while left:
+            now = size if steps is None else min(size, steps - done)
+            if now <= 0:
+                return
+            started = time.perf_counter()
+            with uninterrupted():
+                left = squeeze(sizes, rows, cols, bins - 1, current, weights, ranks, rules, state, now)
+            spent = time.perf_counter() - started
+            done += now
+            size = max(FIRST_STEPS, min(4 * size, int(now * SLICE_SECONDS / max(spent, 1e-6))))
+            if not left:
+                best, bins = current, bins - 1
+            yield Slice(positions=best, bins=bins, steps=done)
+
+
+def _opened(positions: Ints, areas: Ints, bins: int) -> Ints:
+    """Without the emptiest bin: its pieces are in bin -1, the last bin has its number."""
+    number = positions[:, 0]
+    emptiest = int(np.bincount(number, weights=areas, minlength=bins).argmin())
+    opened = positions.copy()
+    opened[number == bins - 1, 0] = emptiest
+    opened[number == emptiest, 0] = -1
+    return opened
