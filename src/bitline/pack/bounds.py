@@ -15,6 +15,8 @@ import numpy.typing as npt
 
 Ints = npt.NDArray[np.int64]
 Which = Literal["area", "dff"]
+Pair = tuple[Ints, int]
+"""What a pair of dual-feasible functions makes of each piece, and of a bin."""
 
 MAX_STEPS: Final = 100  # of the staircase functions; Fekete and Schepers use as many, more steps seldom help
 EXACT_FLOAT: Final = 2**53
@@ -41,6 +43,23 @@ def lower_bound(pieces: Sequence[tuple[int, int]], rows: int, cols: int) -> tupl
     """(bins needed at least, which bound says so); `area` where it says as much as the other."""
     area, dff = area_bound(pieces, rows, cols), dff_bound(pieces, rows, cols)
     return (dff, "dff") if dff > area else (area, "area")
+
+
+def strongest_pairs(sizes: Ints, rows: int, cols: int, most: int) -> list[Pair]:
+    """Pairs of functions that say most about `sizes` [piece, (rows, cols)], each different from the others, in lowest
+    terms: the values of the pieces in a bin add up to no more than that of the bin."""
+    row_values, row_caps = _distinct_functions(sizes[:, 0], rows)
+    col_values, col_caps = _distinct_functions(sizes[:, 1], cols)
+    totals = (row_values.astype(np.float64) @ col_values.T.astype(np.float64)) / np.outer(row_caps, col_caps)
+    found: dict[bytes, Pair] = {}
+    for index in np.argsort(-totals, axis=None, kind="stable").tolist():
+        f, g = divmod(index, totals.shape[1])
+        values = np.append(row_values[f] * col_values[g], row_caps[f] * col_caps[g])
+        values //= np.gcd.reduce(values)
+        found.setdefault(values.tobytes(), (values[:-1], int(values[-1])))
+        if len(found) == most:
+            break
+    return list(found.values())
 
 
 def dual_feasible(sizes: Ints, capacity: int) -> tuple[Ints, Ints]:
