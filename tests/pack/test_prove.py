@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bitline.pack import prove as module
-from bitline.pack.bounds import lower_bound, strongest_pairs
+from bitline.pack.bounds import lower_bound
 from bitline.pack.conflicts import alone, cliques_of, conflicts, greedy_clique
+from bitline.pack.dff import strongest_pairs
 from bitline.pack.prove import Verdict, prove
 from tests.pack.test_optimum import fits, tiny
 from tests.pack.test_rectangles import Pieces, check

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from ortools.sat.python import cp_model
 
-from bitline.pack.bounds import Pair
 from bitline.pack.conflicts import Bools, cliques_of, greedy_clique
+from bitline.pack.dff import Pair
 
 Ints = npt.NDArray[np.int64]
 Shares = list[dict[int, cp_model.IntVar]]

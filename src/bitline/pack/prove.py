@@ -2,7 +2,7 @@
 
 Two questions are put, the cheap one first. *Shares*: can the pieces be shared out among the bins at all, so that no two
 meet that fit neither beside nor above one another, and no bin takes more than it may by the strongest pairs of
-dual-feasible functions (`bounds.strongest_pairs`)? *Places*: the same with a position for every piece. A "no" to either
+dual-feasible functions (`dff.strongest_pairs`)? *Places*: the same with a position for every piece. A "no" to either
 settles it, but counts only if the model, built again from another order of the pieces (which changes every constraint
 that breaks a symmetry) and for places in another formulation, is answered "no" as well.
 """
@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from bitline.pack.bounds import Pair, strongest_pairs
 from bitline.pack.conflicts import Bools, alone, conflicts, greedy_clique
+from bitline.pack.dff import Pair, strongest_pairs
 from bitline.pack.rectangles import Packing, numbered
 
 if TYPE_CHECKING:
