@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bitline.pack.bounds import area_bound, dff_bound, dual_feasible, lower_bound
+from bitline.pack.bounds import area_bound, dff_bound, lower_bound
+from bitline.pack.dff import dual_feasible
 
 Pieces = list[tuple[int, int]]
 

@@ -1,23 +1,47 @@
 """How few bins can hold the pieces at all: the certificate beside a packing.
 
-A dual-feasible function `f` on sizes 0..C has `sum f(x_i) <= f(C)` for all sizes with `sum x_i <= C`. With one such
-function for the rows and one for the columns, `sum f(rows_i) * g(cols_i) <= f(rows) * g(cols)` holds for the pieces of
-every bin (Fekete and Schepers 2004), so each pair gives a bound; the best of all pairs is taken. In exact integers.
+Groups that have a bin of their own are closed first (`pack.reduce`). The others need at least as many bins as their
+area fills (`area`), as the best pair of dual-feasible functions says (`dff`, see `pack.dff`), and as there are pieces
+of which no two share a bin (`clique`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-Ints = npt.NDArray[np.int64]
-Which = Literal["area", "dff"]
+from bitline.pack.conflicts import conflicts, greedy_clique
+from bitline.pack.dff import strongest
+from bitline.pack.reduce import Group, Kind, closed
 
-MAX_STEPS: Final = 100  # of the staircase functions; Fekete and Schepers use as many, more steps seldom help
-EXACT_FLOAT: Final = 2**53
+Ints = npt.NDArray[np.int64]
+Which = Literal["area", "dff", "clique", "scale"]
+
+MOST_IN_CLIQUE: Final = 150  # kinds among which a clique is looked for, the largest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bound:
+    """At least `value` bins, and what it takes to see it: those of the `groups`, one after another, and then
+
+    * area: the cells of the others;
+    * dff, scale: `row_values` and `col_values` of their sizes, and of a bin (`row_cap`, `col_cap`): no sizes that fit
+      into a bin together are worth more than it, by rows and by columns; the pieces are worth their products;
+    * clique: as many others, of which no two share a bin.
+    """
+
+    value: int
+    which: Which
+    groups: tuple[Group, ...] = ()
+    row_values: tuple[tuple[int, int], ...] = ()
+    col_values: tuple[tuple[int, int], ...] = ()
+    row_cap: int = 0
+    col_cap: int = 0
+    clique: tuple[Kind, ...] = ()
 
 
 def area_bound(pieces: Sequence[tuple[int, int]], rows: int, cols: int) -> int:
@@ -29,46 +53,73 @@ def dff_bound(pieces: Sequence[tuple[int, int]], rows: int, cols: int) -> int:
     """The best bound of all pairs of dual-feasible functions; never below `area_bound`, whose pair is among them."""
     if not pieces:
         return 0
-    distinct, count = np.unique(np.asarray(pieces, dtype=np.int64), axis=0, return_counts=True)
-    row_values, row_caps = _distinct_functions(distinct[:, 0], rows)
-    col_values, col_caps = _distinct_functions(distinct[:, 1], cols)
-    assert len(pieces) * int(row_caps.max()) * int(col_caps.max()) < EXACT_FLOAT, "bins too large for exact sums"
-    totals = (row_values * count).astype(np.float64) @ col_values.T.astype(np.float64)  # BLAS, exact below 2**53
-    return int((-(-totals.astype(np.int64) // np.outer(row_caps, col_caps))).max())
+    kinds, count = kinds_of(pieces)
+    return strongest(kinds, count, rows, cols)[0]
 
 
 def lower_bound(pieces: Sequence[tuple[int, int]], rows: int, cols: int) -> tuple[int, Which]:
-    """(bins needed at least, which bound says so); `area` where it says as much as the other."""
-    area, dff = area_bound(pieces, rows, cols), dff_bound(pieces, rows, cols)
-    return (dff, "dff") if dff > area else (area, "area")
+    """(bins needed at least, which bound says so); the simplest of those that say as much."""
+    found = best_bound(pieces, rows, cols)
+    return found.value, found.which
 
 
-def dual_feasible(sizes: Ints, capacity: int) -> tuple[Ints, Ints]:
-    """`values[f, i]` of every function for every size, and `caps[f]`, the value of the capacity itself.
-
-    Three families: sizes below p count nothing and those above C - p a whole bin (`f_0` of Carlier, Clautiaux and
-    Moukrim 2007); rounding to multiples of p (`f_2` there); staircases of k steps (`u^k` of Fekete and Schepers 2001,
-    times k * C).
-    """
-    x = sizes[np.newaxis, :]
-    p = np.arange(1, max(capacity // 2, 1) + 1, dtype=np.int64)[:, np.newaxis]
-    k = np.arange(1, min(capacity, MAX_STEPS) + 1, dtype=np.int64)[:, np.newaxis]
-
-    whole_or_nothing = np.where(x > capacity - p, capacity, np.where(x < p, 0, x))
-    multiples = np.where(
-        2 * x > capacity,
-        2 * (capacity // p - (capacity - x) // p),
-        np.where(2 * x == capacity, capacity // p, 2 * (x // p)),
-    )
-    on_a_step = (k + 1) * x % capacity == 0
-    stairs = np.where(on_a_step, k * x, (k + 1) * x // capacity * capacity)
-
-    values = np.vstack((whole_or_nothing, multiples, stairs))
-    caps = np.concatenate((np.full(len(p), capacity), 2 * (capacity // p[:, 0]), k[:, 0] * capacity))
-    return values, caps
+def best_bound(pieces: Sequence[tuple[int, int]], rows: int, cols: int) -> Bound:
+    """The best of the cheap bounds: a few milliseconds for hundreds of pieces."""
+    best = Bound(value=area_bound(pieces, rows, cols), which="area")
+    if not pieces:
+        return best
+    kinds, count = kinds_of(pieces)
+    groups, left = closed(kinds, count, rows, cols)
+    for some, others in ((), count), (groups, left):
+        found = _of_the_others(kinds[others > 0], others[others > 0], rows, cols, some)
+        best = found if found.value > best.value else best
+        if not groups:
+            break
+    return best
 
 
-def _distinct_functions(sizes: Ints, capacity: int) -> tuple[Ints, Ints]:
-    values, caps = dual_feasible(sizes, capacity)
-    distinct = np.unique(np.column_stack((values, caps)), axis=0)
-    return distinct[:, :-1], distinct[:, -1]
+def kinds_of(pieces: Sequence[tuple[int, int]]) -> tuple[Ints, Ints]:
+    """The different sizes, and how many pieces have each."""
+    kinds, count = np.unique(np.asarray(pieces, dtype=np.int64), axis=0, return_counts=True)
+    return kinds, count.astype(np.int64)
+
+
+def _of_the_others(kinds: Ints, count: Ints, rows: int, cols: int, groups: tuple[Group, ...]) -> Bound:
+    bins = sum(group.times for group in groups)
+    areas = kinds[:, 0] * kinds[:, 1]
+    area = bins + -(-int(areas @ count) // (rows * cols))
+    best = Bound(value=area, which="area", groups=groups)
+    if not len(kinds):
+        return best
+    value, (row_values, row_cap), (col_values, col_cap) = strongest(kinds, count, rows, cols)
+    if bins + value > best.value:
+        best = Bound(
+            value=bins + value,
+            which="dff",
+            groups=groups,
+            row_values=value_table(kinds[:, 0], row_values),
+            col_values=value_table(kinds[:, 1], col_values),
+            row_cap=row_cap,
+            col_cap=col_cap,
+        )
+    clique = _clique(kinds, count, rows, cols)
+    if bins + len(clique) > best.value:
+        return Bound(value=bins + len(clique), which="clique", groups=groups, clique=clique)
+    return best
+
+
+def value_table(sizes: Ints, values: Ints) -> tuple[tuple[int, int], ...]:
+    """(size, value) of each size once."""
+    return tuple(sorted(set(zip(sizes.tolist(), values.tolist(), strict=True))))
+
+
+def _clique(kinds: Ints, count: Ints, rows: int, cols: int) -> tuple[Kind, ...]:
+    """Pieces of which no two share a bin. More than one of a kind only where none shares a bin with its like."""
+    largest = np.argsort(-(kinds[:, 0] * cols + kinds[:, 1] * rows), kind="stable")[:MOST_IN_CLIQUE]
+    some = kinds[largest]
+    with_itself = (2 * some[:, 0] > rows) & (2 * some[:, 1] > cols)
+    weight = np.where(with_itself, count[largest], 1)
+    against = conflicts(some, rows, cols)
+    order = np.argsort(-weight, kind="stable").astype(np.int64)
+    clique = greedy_clique(against, order)
+    return tuple((int(some[i, 0]), int(some[i, 1])) for i in clique for _ in range(int(weight[i])))

@@ -72,14 +72,14 @@ def packings(
     floor, _ = lower_bound([(r, c) for r, c in sizes.tolist()], rows, cols)
     found = _multistart(sizes, rows, cols, floor, len(pieces))
     assert found is not None, "there is always a bin for every piece"
-    packing = _numbered(whole, *found)
+    packing = numbered(whole, *found)
     yield packing
     if found[0] == floor:
         return
     bins = found[0]
     for state in fewer(sizes, rows, cols, found[1], floor=floor, seed=seed, steps=steps):
         if state.bins < bins:
-            bins, packing = state.bins, _numbered(whole, state.bins, state.positions)
+            bins, packing = state.bins, numbered(whole, state.bins, state.positions)
         yield packing
 
 
@@ -92,7 +92,7 @@ def multistart(pieces: Sequence[tuple[int, int]], *, rows: int, cols: int, max_b
     if floor > limit:
         return None
     found = _multistart(sizes, rows, cols, floor, limit)
-    return None if found is None else _numbered(whole, *found)
+    return None if found is None else numbered(whole, *found)
 
 
 def _parts(pieces: Sequence[tuple[int, int]], rows: int, cols: int) -> tuple[npt.NDArray[np.bool_], Ints]:
@@ -104,8 +104,8 @@ def _parts(pieces: Sequence[tuple[int, int]], rows: int, cols: int) -> tuple[npt
     return whole, sizes[~whole]
 
 
-def _numbered(whole: npt.NDArray[np.bool_], bins: int, part: Ints) -> Packing:
-    """The packing of all pieces from that of those which fill no bin."""
+def numbered(whole: npt.NDArray[np.bool_], bins: int, part: Ints) -> Packing:
+    """The packing of all pieces from that of those which are not `whole`: these have a bin each."""
     positions = np.zeros((len(whole), 3), dtype=np.int64)
     positions[~whole] = part
     whole_bins = int(whole.sum())
