@@ -87,9 +87,9 @@ def nudged(rng: Random, placement: Placement) -> Placement:
 
 def test_the_verdict_is_that_of_painting_every_cell() -> None:
     """A placement with one or two numbers changed is refused if and only if painting it shows why."""
-    small = [seed for seed in range(200) if len(made(seed).blocks) < 20]
+    small = [seed for seed in range(200) if len(made(seed).blocks) < 16]
     rng, verdicts = Random(7), [0, 0]
-    for _ in range(600):
+    for _ in range(400):
         placement = made(rng.choice(small))
         for _ in range(rng.randint(1, 2)):
             placement = nudged(rng, placement)
@@ -97,7 +97,7 @@ def test_the_verdict_is_that_of_painting_every_cell() -> None:
         found = findings(placement, certificate=False)
         assert (found == []) == right, [str(error) for error in found]
         verdicts[right] += 1
-    assert min(verdicts) > 60, verdicts
+    assert min(verdicts) > 40, verdicts
 
 
 # -- numbers beyond all measure ----------------------------------------------------------------------------------------

@@ -223,4 +223,5 @@ def _claim_errors(claim: Certificate, used: int) -> Iterator[str]:
 def _demand(items: Sequence[Lying]) -> Demand:
     sizes = [(item.what.rows, item.what.cols, item.what.bias_rows) for item in items]
     arrays = {item.what.array for item in items if isinstance(item.what, Occupied)}
-    return Demand(sizes=np.array(sizes, np.int64).reshape(-1, 3), held=len(arrays))
+    placed_in = len({item.what.array for item in items})
+    return Demand(sizes=np.array(sizes, np.int64).reshape(-1, 3), held=len(arrays), placed_in=placed_in)
