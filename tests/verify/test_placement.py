@@ -180,7 +180,7 @@ def test_a_bound_that_is_too_good_does_not_follow() -> None:
         ("bias", "bound", "the bound does not follow: 'bias' gives 0, not 2"),
         ("dff", "bound", "the bound does not follow: 'dff' gives 1, not 2"),
         ("area", "none", "does not say whether fewer would do"),
-        ("mine", "bound", "no bound is called 'mine', known: area, bias, dff, occupied"),
+        ("mine", "bound", "no bound is called 'mine', known: area, bias, clique, dff, occupied"),
     ):
         claim = Certificate(arrays_used=2, lower_bound=2, bound=bound, proof=cast("Proof", proof))
         (error,) = findings(replace(small, certificate=claim))

@@ -57,6 +57,11 @@ def bias(demand: Demand, shape: ArrayShape) -> int:
     return _best(_bias_bounds(demand.sizes, shape), demand.placed_in)
 
 
+def clique(demand: Demand, shape: ArrayShape) -> int:
+    """Blocks of which no two share an array."""
+    return _best(_clique_bounds(demand.sizes, shape), demand.placed_in)
+
+
 def dff(demand: Demand, shape: ArrayShape) -> int:
     """The best of all bounds here."""
     return _best(_all_bounds(demand, shape), demand.placed_in)
@@ -70,6 +75,7 @@ def held(demand: Demand, shape: ArrayShape) -> int:
 BOUNDS: Final[Mapping[str, Callable[[Demand, ArrayShape], int]]] = {
     "area": area,
     "bias": bias,
+    "clique": clique,
     "dff": dff,
     "occupied": held,
 }
@@ -92,6 +98,7 @@ def _all_bounds(demand: Demand, shape: ArrayShape) -> Iterator[int]:
     sizes = demand.sizes
     yield from _cell_bounds(sizes[:, :2], shape)
     yield from _bias_bounds(sizes, shape)
+    yield from _clique_bounds(sizes, shape)
     alone = _alone(sizes, shape.rows, shape.cols, shape.bias_rows)
     if alone.any():
         own, sharing = int(alone.sum()), sizes[~alone]
@@ -101,8 +108,7 @@ def _all_bounds(demand: Demand, shape: ArrayShape) -> Iterator[int]:
 
 def _cell_bounds(cells: I64, shape: ArrayShape) -> Iterator[int]:
     """Rectangles [n, (rows, cols)] in the whole array, and in its regions one by one."""
-    edges = sorted({0, *shape.edges, shape.rows})
-    heights = [end - start for start, end in pairwise(edges)]
+    heights = _regions(shape)
     blocked = [(r1 - r0, c1 - c0) for r0, c0, r1, c1 in blocked_parts(shape)]
     yield _rectangles(cells, heights, shape.cols, blocked)
     for low in sorted({0, *heights})[:-1]:  # what is higher than low regions lies in the others
@@ -113,8 +119,51 @@ def _cell_bounds(cells: I64, shape: ArrayShape) -> Iterator[int]:
             yield -(-bound // len(regions))
 
 
+def _regions(shape: ArrayShape) -> list[int]:
+    """Rows between edges."""
+    return [end - start for start, end in pairwise(sorted({0, *shape.edges, shape.rows}))]
+
+
 def _bias_bounds(sizes: I64, shape: ArrayShape) -> Iterator[int]:
     return _alone_or_not(sizes[sizes[:, 2] > 0][:, [2, 1]], shape.bias_rows, shape.cols)
+
+
+def _clique_bounds(sizes: I64, shape: ArrayShape) -> Iterator[int]:
+    """Of blocks, of blocks in one region, of their bias rows."""
+    heights = _regions(shape)
+    yield largest_clique(sizes[:, :2], shape.rows, shape.cols)
+    yield -(-largest_clique(sizes[:, :2], max(heights), shape.cols) // len(heights))
+    yield largest_clique(sizes[sizes[:, 2] > 0][:, [2, 1]], shape.bias_rows, shape.cols)
+
+
+def largest_clique(sizes: I64, height: int, width: int) -> int:
+    """Most rectangles [n, (rows, cols)] in pairs too high for one column of a bin and too wide for one row.
+
+    At most one of them, `low`, has no more than half the rows and one, `thin`, half the columns; the others have more
+    than these leave. So all cliques that may be the largest are counted, by the sizes of these two.
+    """
+    rows, cols = sizes.T
+    high, wide = 2 * rows > height, 2 * cols > width
+    small = sizes[~high & ~wide]
+    large = sizes[high & wide]
+    low, thin = _longest(cols[~high & wide], rows[~high & wide]), _longest(rows[high & ~wide], cols[high & ~wide])
+    above = large[:, 0] > height - low[:, 0, None]
+    beside = large[:, 1] > width - thin[:, 0, None]
+    both = 2 + (above.astype(np.float32) @ beside.T.astype(np.float32)).astype(np.int64)
+    both[~((low[:, 1, None] > width - thin[:, 0]) & (thin[:, 1] > height - low[:, 0, None]))] = 0
+    found = [len(large), *(1 + above.sum(axis=1)), *(1 + beside.sum(axis=1)), int(both.max(initial=0))]
+    for start in range(0, len(small), AT_ONCE):
+        some = small[start : start + AT_ONCE]
+        over = (large[:, 0] > height - some[:, 0, None]) & (large[:, 1] > width - some[:, 1, None])
+        found.append(1 + int(over.sum(axis=1).max()))
+    return int(max(found))
+
+
+def _longest(along: I64, across: I64) -> I64:
+    """[sizes, (across, largest along of these)]."""
+    order = np.lexsort((along, across))
+    last = np.flatnonzero(np.append(np.diff(across[order]) > 0, [True] * (len(order) > 0)))
+    return np.column_stack((across[order][last], along[order][last]))
 
 
 def _alone_or_not(sizes: I64, height: int, width: int) -> Iterator[int]:

@@ -16,7 +16,7 @@ from bitline.ir.placement import ArrayShape, Certificate, Occupied, PlacedBlock,
 from bitline.verify import placed_cells, placed_weights
 from bitline.verify.array_bounds import BOUNDS, Demand
 from bitline.verify.checks import Check
-from bitline.verify.placed_cells import Lying, finding
+from bitline.verify.placed_cells import Placed, finding
 from bitline.verify.placed_weights import Numbered, name_of, owner_of
 
 FINDINGS: Final = 20
@@ -43,7 +43,7 @@ def verify_placement(placement: Placement) -> tuple[Check, ...]:
     matrices = {k: m for k, m in enumerate(placement.matrices) if not [*_wild(_matrix_fields(m))]}
     blocks = [(k, b) for k, b in enumerate(placement.blocks) if not [*_wild(_block_fields(b))]]
     known = [(k, b) for k, b in blocks if b.matrix in matrices]
-    items = _lying(known, placement)
+    items = _in_arrays(known, placement)
     places = Check(
         name="places",
         saw=f"{len(placement.blocks):,} blocks in {len({i.what.array for i in items}):,} arrays",
@@ -147,15 +147,15 @@ def _number_errors(placement: Placement) -> Iterator[Diagnostic]:
 # -- checks ------------------------------------------------------------------------------------------------------------
 
 
-def _lying(blocks: Sequence[Numbered], placement: Placement) -> list[Lying]:
+def _in_arrays(blocks: Sequence[Numbered], placement: Placement) -> list[Placed]:
     """All that lies in arrays and has numbers that mean something."""
     owners = [owner_of(m) for m in placement.matrices]
-    items = [Lying(name=name_of(k, b), owner=owners[b.matrix], what=b) for k, b in blocks]
+    items = [Placed(name=name_of(k, b), owner=owners[b.matrix], what=b) for k, b in blocks]
     sane = [o for o in placement.occupied if not [*_wild(_place_fields(o))]]
-    return items + [Lying(name="occupied cells", owner=o.name, what=o) for o in sane]
+    return items + [Placed(name="occupied cells", owner=o.name, what=o) for o in sane]
 
 
-def _place_errors(items: Sequence[Lying], placement: Placement) -> tuple[Diagnostic, ...]:
+def _place_errors(items: Sequence[Placed], placement: Placement) -> tuple[Diagnostic, ...]:
     shape = placement.shape
     return _some(
         _number_errors(placement),
@@ -187,7 +187,7 @@ def _weight_errors(
     )
 
 
-def _certificate(placement: Placement, items: Sequence[Lying], *, sound: bool) -> Check:
+def _certificate(placement: Placement, items: Sequence[Placed], *, sound: bool) -> Check:
     """The number of arrays, and why no fewer will do. Bounds are recomputed only of placements that are right."""
     claim = placement.certificate
     used = len({item.what.array for item in items})
@@ -220,7 +220,7 @@ def _claim_errors(claim: Certificate, used: int) -> Iterator[str]:
         yield f"does not say whether fewer would do: {said}"
 
 
-def _demand(items: Sequence[Lying]) -> Demand:
+def _demand(items: Sequence[Placed]) -> Demand:
     sizes = [(item.what.rows, item.what.cols, item.what.bias_rows) for item in items]
     arrays = {item.what.array for item in items if isinstance(item.what, Occupied)}
     placed_in = len({item.what.array for item in items})
