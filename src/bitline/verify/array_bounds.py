@@ -29,6 +29,8 @@ EXACT: Final = 2**53
 """Integers below are exact in the doubles that BLAS multiplies."""
 ROUNDED: Final = 1e-12
 """Quotients of doubles that lie closer together are compared as integers."""
+LOWS: Final = 8
+"""Heights of regions that are told apart."""
 AT_ONCE: Final = 512
 """Functions of the rows, and blocks, that are compared with all others together."""
 
@@ -111,7 +113,7 @@ def _cell_bounds(cells: I64, shape: ArrayShape) -> Iterator[int]:
     heights = _regions(shape)
     blocked = [(r1 - r0, c1 - c0) for r0, c0, r1, c1 in blocked_parts(shape)]
     yield _rectangles(cells, heights, shape.cols, blocked)
-    for low in sorted({0, *heights})[:-1]:  # what is higher than low regions lies in the others
+    for low in sorted({0, *heights})[:-1][:LOWS]:  # what is higher than low regions lies in the others
         regions, high = [height for height in heights if height > low], cells[cells[:, 0] > low]
         if len(regions) < len(heights):
             yield _rectangles(high, regions, shape.cols, ())
@@ -248,12 +250,18 @@ def dual_feasible(sizes: I64, capacity: int) -> I64:
 
 def blocked_parts(shape: ArrayShape) -> list[Rect]:
     """The blocked cells as rectangles that are disjoint and cross no edge: slabs of rows, alike ones joined."""
-    cuts = sorted({row for r0, _, r1, _ in shape.blocked for row in (r0, r1)} | set(shape.edges))
+    edges = {*shape.edges}
+    cuts = sorted({row for r0, _, r1, _ in shape.blocked for row in (r0, r1)} | edges)
+    coming = sorted(shape.blocked, reverse=True)
+    there: list[Rect] = []
     done: list[Rect] = []
     growing: dict[tuple[int, int], int] = {}
     for top in cuts[:-1]:
-        spans = _joined([(c0, c1) for r0, c0, r1, c1 in shape.blocked if r0 <= top < r1])
-        if top in shape.edges:
+        there = [rect for rect in there if rect[2] > top]
+        while coming and coming[-1][0] == top:
+            there.append(coming.pop())
+        spans = _joined([(c0, c1) for _, c0, _, c1 in there])
+        if top in edges:
             done += [(start, c0, top, c1) for (c0, c1), start in growing.items()]
             growing = {}
         done += [(start, c0, top, c1) for (c0, c1), start in growing.items() if (c0, c1) not in spans]

@@ -40,7 +40,7 @@ def verify_placement(placement: Placement) -> tuple[Check, ...]:
     arrays = Check(name="arrays", saw=_shape_in_words(shape), errors=_some(_shape_errors(shape)))
     if arrays.errors:
         return (arrays,)
-    matrices = {k: m for k, m in enumerate(placement.matrices) if not [*_wild(_matrix_fields(m))]}
+    matrices = {k: m for k, m in enumerate(placement.matrices) if not _wild_matrix(m)}
     blocks = [(k, b) for k, b in enumerate(placement.blocks) if not [*_wild(_block_fields(b))]]
     known = [(k, b) for k, b in blocks if b.matrix in matrices]
     items = _in_arrays(known, placement)
@@ -69,11 +69,11 @@ def _weights(of: PlacedMatrix) -> int:
 # -- numbers -----------------------------------------------------------------------------------------------------------
 
 
-def _wild(fields: Iterable[Field]) -> Iterator[str]:
+def _wild(fields: Iterable[Field], *, most: int = LARGEST - 1) -> Iterator[str]:
     """What is wrong with numbers, in words."""
     for name, value, least in fields:
-        if not least <= value < LARGEST:
-            yield f"{name} {_shown(value)}, expected {least}..{LARGEST - 1}"
+        if not least <= value <= most:
+            yield f"{name} {_shown(value)}, expected {least}..{most}"
 
 
 def _shown(value: int) -> str:
@@ -104,16 +104,18 @@ def _shape_errors(shape: ArrayShape) -> Iterator[Diagnostic]:
             yield finding("shape", f"blocked cells outside the array or none: {where}")
 
 
-def _matrix_fields(of: PlacedMatrix) -> Iterator[Field]:
+def _wild_matrix(of: PlacedMatrix) -> list[str]:
+    """What is wrong with the numbers of a matrix, in words."""
     matrix, math = of.matrix, of.math
-    yield from (("pixels", of.pixels, 1), ("bias_rows", of.bias_rows, 0), ("copies", of.copies, 1))
-    yield from (("groups", matrix.groups, 1), ("rows", matrix.rows, 1), ("cols", matrix.cols, 1))
-    yield from (("groups x rows", matrix.groups * matrix.rows, 1), ("groups x cols", matrix.groups * matrix.cols, 1))
-    yield from (("group_rows", math.group_rows, 1), ("bundle", math.bundle, 1))
-    yield from (("weight_offset", abs(math.weight_offset), 0), ("input_offset", abs(math.input_offset), 0))
+    counts = (
+        ("pixels", of.pixels, 1), ("bias_rows", of.bias_rows, 0), ("copies", of.copies, 1),
+        ("groups", matrix.groups, 1), ("rows", matrix.rows, 1), ("cols", matrix.cols, 1),
+        ("groups x rows", matrix.groups * matrix.rows, 1), ("groups x cols", matrix.groups * matrix.cols, 1),
+        ("group_rows", math.group_rows, 1), ("bundle", math.bundle, 1),
+        ("size of weight_offset", abs(math.weight_offset), 0), ("size of input_offset", abs(math.input_offset), 0),
+    )  # fmt: skip
     bits = (("weight_bits", math.weight_bits, 1), ("cell_bits", math.cell_bits, 1), ("input_bits", math.input_bits, 1))
-    for name, value, least in (*bits, ("adc_bits", math.adc_bits, 0)):
-        yield (name, value if value <= BITS else LARGEST, least)
+    return [*_wild(counts), *_wild((*bits, ("adc_bits", math.adc_bits, 0)), most=BITS)]
 
 
 def _block_fields(block: PlacedBlock) -> Iterator[Field]:
@@ -170,7 +172,7 @@ def _place_errors(items: Sequence[Placed], placement: Placement) -> tuple[Diagno
 def _weight_errors(
     blocks: Sequence[Numbered], matrices: Mapping[int, PlacedMatrix], placement: Placement
 ) -> tuple[Diagnostic, ...]:
-    wild = (finding(owner_of(m), message) for m in placement.matrices for message in _wild(_matrix_fields(m)))
+    wild = (finding(owner_of(m), message) for m in placement.matrices for message in _wild_matrix(m))
     present: dict[int, set[int]] = {}
     for _, block in blocks:
         present.setdefault(block.matrix, set()).add(block.copy)
