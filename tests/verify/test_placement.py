@@ -16,6 +16,8 @@ from bitline.core.canonical import from_json, to_json
 from bitline.core.diagnostics import Diagnostic
 from bitline.ir.kernels import Matrix
 from bitline.ir.placement import ArrayShape, Certificate, PlacedBlock, PlacedMatrix, Placement, Proof
+from bitline.pack.bounds import lower_bound
+from bitline.pack.rectangles import pack
 from bitline.verify.placement import FINDINGS, verify_placement
 from tests.verify.placements import MATH, certified, is_right, random_placement
 from tests.verify.spoilt_placements import SPOILERS, Spoil, drawn, with_block, with_matrix
@@ -58,6 +60,43 @@ def test_every_mistake_is_found_and_named(spoil: Spoil) -> None:
 
 def test_there_are_a_thousand_mistakes() -> None:
     assert MUTANTS_OF_A_KIND * len(SPOILERS) >= 1000
+
+
+def packed(pieces: list[tuple[int, int]], rows: int, cols: int) -> Placement:
+    """A matrix for each piece, where the packer lays it, with the bound that it has."""
+    packing = pack(pieces, rows=rows, cols=cols)
+    assert packing is not None
+    bound, name = lower_bound(pieces, rows, cols)
+    places = zip(packing.bin_of, packing.row_start, packing.col_start, strict=True)
+    return Placement(
+        target="t",
+        cuts="full",
+        shape=ArrayShape(rows=rows, cols=cols),
+        matrices=tuple(whole(f"m{k}", *piece) for k, piece in enumerate(pieces)),
+        blocks=tuple(block_of(k, *pieces[k], *place) for k, place in enumerate(places)),
+        occupied=(),
+        certificate=Certificate(
+            arrays_used=packing.bins, lower_bound=bound, bound=name, proof="bound" if bound == packing.bins else "none"
+        ),
+    )
+
+
+def whole(name: str, rows: int, cols: int) -> PlacedMatrix:
+    matrix = Matrix(name=name, groups=1, rows=rows, cols=cols)
+    return PlacedMatrix(network="net", nodes=(f"/{name}",), matrix=matrix, math=MATH, pixels=1)
+
+
+def block_of(matrix: int, rows: int, cols: int, array: int, row: int, col: int) -> PlacedBlock:
+    return PlacedBlock(
+        matrix=matrix, copy=0, row_offset=0, col_offset=0, rows=rows, cols=cols, array=array, w_row_start=row,
+        w_col_start=col,
+    )  # fmt: skip
+
+
+@settings(max_examples=60)
+@given(st.lists(st.tuples(st.integers(1, 20), st.integers(1, 16)), min_size=1, max_size=40))
+def test_what_the_packer_does_passes_with_its_own_bound(pieces: list[tuple[int, int]]) -> None:
+    assert findings(packed(pieces, 20, 16)) == []
 
 
 # -- against brute force -----------------------------------------------------------------------------------------------
@@ -192,24 +231,12 @@ def test_a_bound_that_is_too_good_does_not_follow() -> None:
 
 def two_blocks(rows: int, cols: int) -> Placement:
     """Two matrices in arrays of 4 x 4, an array each."""
-    shape = ArrayShape(rows=4, cols=4)
-    matrices = tuple(
-        PlacedMatrix(
-            network="net",
-            nodes=(f"/{name}",),
-            matrix=Matrix(name=name, groups=1, rows=rows, cols=cols),
-            math=MATH,
-            pixels=1,
-        )
-        for name in ("a", "b")
-    )
-    blocks = tuple(
-        PlacedBlock(
-            matrix=k, copy=0, row_offset=0, col_offset=0, rows=rows, cols=cols, array=k, w_row_start=0, w_col_start=0
-        )
-        for k in range(2)
-    )
-    claim = Certificate(arrays_used=2, lower_bound=2, bound="area", proof="bound")
     return Placement(
-        target="t", cuts="full", shape=shape, matrices=matrices, blocks=blocks, occupied=(), certificate=claim
+        target="t",
+        cuts="full",
+        shape=ArrayShape(rows=4, cols=4),
+        matrices=(whole("a", rows, cols), whole("b", rows, cols)),
+        blocks=(block_of(0, rows, cols, 0, 0, 0), block_of(1, rows, cols, 1, 0, 0)),
+        occupied=(),
+        certificate=Certificate(arrays_used=2, lower_bound=2, bound="area", proof="bound"),
     )
