@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import product
+from itertools import combinations, product
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bitline.ir.placement import ArrayShape
 from bitline.pack.bounds import area_bound, dff_bound
-from bitline.verify.array_bounds import BOUNDS, Demand, blocked_parts, dual_feasible
+from bitline.verify.array_bounds import BOUNDS, Demand, blocked_parts, dual_feasible, largest_clique
 from tests.verify.placements import usable
 
 Sizes = list[tuple[int, int, int]]
@@ -105,6 +105,17 @@ def test_a_bound_that_the_packer_claims_follows(rows: int, cols: int, pieces: li
     assert bounds["dff"] >= dff_bound(pieces, rows, cols)
 
 
+@given(st.integers(1, 9), st.integers(1, 9), st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), max_size=9))
+@settings(max_examples=500)
+def test_no_set_of_blocks_apart_is_larger(rows: int, cols: int, pieces: list[tuple[int, int]]) -> None:
+    """The largest of all sets of which no two stand beside or above one another."""
+    pieces = [(min(r, rows), min(c, cols)) for r, c in pieces]
+    apart = [[a[0] + b[0] > rows and a[1] + b[1] > cols for a in pieces] for b in pieces]
+    sets = (chosen for size in range(len(pieces), 0, -1) for chosen in combinations(range(len(pieces)), size))
+    largest = next((len(s) for s in sets if all(apart[i][j] for i, j in combinations(s, 2))), 0)
+    assert largest_clique(np.array(pieces, np.int64).reshape(-1, 2), rows, cols) == largest
+
+
 @pytest.mark.parametrize("capacity", range(1, 41))
 def test_the_functions_are_dual_feasible(capacity: int) -> None:
     """Superadditive on all sizes, which is more: parts are never worth more than the whole."""
@@ -126,6 +137,12 @@ def test_blocked_parts_are_the_blocked_cells(case: tuple[Sizes, ArrayShape]) -> 
 
 
 CASES: dict[str, tuple[Sizes, ArrayShape, dict[str, int]]] = {
+    "apart in pairs, but for the lowest": (
+        [(4, 6, 0), (8, 6, 0), (8, 6, 0), (8, 6, 0), (2, 6, 0)], ArrayShape(rows=10, cols=10), {"clique": 4, "dff": 4},
+    ),
+    "a low one and a thin one, apart from all": (
+        [(4, 8, 0), (8, 4, 0), (7, 7, 0)], ArrayShape(rows=10, cols=10), {"area": 2, "clique": 3, "dff": 3},
+    ),
     "nothing": ([], ArrayShape(rows=4, cols=4), {"area": 0, "bias": 0, "dff": 0}),
     "full arrays": ([(4, 4, 0)] * 3, ArrayShape(rows=4, cols=4), {"area": 3, "bias": 0, "dff": 3}),
     "large blocks do not share": ([(3, 3, 0)] * 3, ArrayShape(rows=4, cols=4), {"area": 2, "dff": 3}),
@@ -174,4 +191,4 @@ def test_arrays_in_use_stay_in_use() -> None:
 def test_sizes_too_large_for_exact_functions_are_bounded_by_area() -> None:
     side = (1 << 40) - 1
     shape = ArrayShape(rows=side, cols=side)
-    assert every_bound([(side, side, 0)] * 3, shape) == {"area": 3, "bias": 0, "dff": 3, "occupied": 0}
+    assert every_bound([(side, side, 0)] * 3, shape) == {"area": 3, "bias": 0, "clique": 3, "dff": 3, "occupied": 0}

@@ -8,7 +8,7 @@ in the regions between edges, and what is blocked counts as a block that every a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import isqrt
@@ -27,16 +27,24 @@ ROUNDINGS: Final = 2048
 """Largest p of the other functions: all of them in arrays of up to 4096 rows and columns."""
 EXACT: Final = 2**53
 """Integers below are exact in the doubles that BLAS multiplies."""
+ROUNDED: Final = 1e-12
+"""Quotients of doubles that lie closer together are compared as integers."""
+LOWS: Final = 8
+"""Heights of regions that are told apart."""
 AT_ONCE: Final = 512
 """Functions of the rows, and blocks, that are compared with all others together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demand:
-    """`sizes` [n, 3]: rows, columns and bias rows of blocks, each of which fits an array; arrays in use in any case."""
+    """`sizes` [n, 3]: rows, columns and bias rows of blocks, each of which fits an array; arrays in use in any case.
+
+    `placed_in` arrays they do lie: no bound is above, and the search for a better one ends there.
+    """
 
     sizes: I64
     held: int = 0
+    placed_in: int = EXACT
 
 
 def area(demand: Demand, shape: ArrayShape) -> int:
@@ -48,17 +56,17 @@ def area(demand: Demand, shape: ArrayShape) -> int:
 
 def bias(demand: Demand, shape: ArrayShape) -> int:
     """Bias rows over columns are rectangles of their own, disjoint in `bias_rows` x `cols`."""
-    sizes = demand.sizes[demand.sizes[:, 2] > 0][:, [2, 1]]
-    return _rectangles_or_alone(sizes, shape.bias_rows, shape.cols)
+    return _best(_bias_bounds(demand.sizes, shape), demand.placed_in)
+
+
+def clique(demand: Demand, shape: ArrayShape) -> int:
+    """Blocks of which no two share an array."""
+    return _best(_clique_bounds(demand.sizes, shape), demand.placed_in)
 
 
 def dff(demand: Demand, shape: ArrayShape) -> int:
-    """The best of all bounds here: of all blocks, and of those that can share an array, the others having their own."""
-    sizes = demand.sizes
-    alone = _alone(sizes, shape.rows, shape.cols, shape.bias_rows)
-    own = int(alone.sum())
-    bounds = [demand.held, area(demand, shape), _best(sizes, shape), own + _best(sizes[~alone], shape)]
-    return max(bounds)
+    """The best of all bounds here."""
+    return _best(_all_bounds(demand, shape), demand.placed_in)
 
 
 def held(demand: Demand, shape: ArrayShape) -> int:
@@ -69,43 +77,119 @@ def held(demand: Demand, shape: ArrayShape) -> int:
 BOUNDS: Final[Mapping[str, Callable[[Demand, ArrayShape], int]]] = {
     "area": area,
     "bias": bias,
+    "clique": clique,
     "dff": dff,
     "occupied": held,
 }
 """What `Certificate.bound` may name; none is above `dff`."""
 
 
-def _best(sizes: I64, shape: ArrayShape) -> int:
-    """Cells over the whole array, over its regions one by one, and bias rows."""
-    edges = sorted({0, *shape.edges, shape.rows})
-    heights = [end - start for start, end in pairwise(edges)]
+def _best(bounds: Iterator[int], enough: int) -> int:
+    """The largest, or the first that is enough."""
+    best = 0
+    for bound in bounds:
+        best = max(best, bound)
+        if best >= enough:
+            break
+    return best
+
+
+def _all_bounds(demand: Demand, shape: ArrayShape) -> Iterator[int]:
+    """Of all blocks, then of those that can share an array, the others having their own."""
+    yield from (demand.held, area(demand, shape))
+    sizes = demand.sizes
+    yield from _cell_bounds(sizes[:, :2], shape)
+    yield from _bias_bounds(sizes, shape)
+    yield from _clique_bounds(sizes, shape)
+    alone = _alone(sizes, shape.rows, shape.cols, shape.bias_rows)
+    if alone.any():
+        own, sharing = int(alone.sum()), sizes[~alone]
+        yield from (own + bound for bound in _cell_bounds(sharing[:, :2], shape))
+        yield from (own + bound for bound in _bias_bounds(sharing, shape))
+
+
+def _cell_bounds(cells: I64, shape: ArrayShape) -> Iterator[int]:
+    """Rectangles [n, (rows, cols)] in the whole array, and in its regions one by one."""
+    heights = _regions(shape)
     blocked = [(r1 - r0, c1 - c0) for r0, c0, r1, c1 in blocked_parts(shape)]
-    cells = sizes[:, :2]
-    bounds = [bias(Demand(sizes=sizes), shape), _rectangles(cells, heights, shape.cols, blocked)]
-    for low in sorted({0, *heights})[:-1]:  # what is higher than low regions lies in the others
+    yield _rectangles(cells, heights, shape.cols, blocked)
+    for low in sorted({0, *heights})[:-1][:LOWS]:  # what is higher than low regions lies in the others
         regions, high = [height for height in heights if height > low], cells[cells[:, 0] > low]
-        bounds.append(_rectangles(high, regions, shape.cols, ()))
-        bounds.append(-(-_rectangles_or_alone(high, max(regions), shape.cols) // len(regions)))
-    return max(bounds)
+        if len(regions) < len(heights):
+            yield _rectangles(high, regions, shape.cols, ())
+        for bound in _alone_or_not(high, max(regions), shape.cols):
+            yield -(-bound // len(regions))
 
 
-def _rectangles_or_alone(sizes: I64, height: int, width: int) -> int:
-    """Bins of height x width for rectangles [n, (rows, cols)], those that share with no other first."""
-    padded = np.column_stack((sizes, np.zeros(len(sizes), np.int64)))
-    alone = _alone(padded, height, width, 0)
-    every, rest = (_rectangles(s, [height], width, ()) for s in (sizes, sizes[~alone]))
-    return max(every, int(alone.sum()) + rest)
+def _regions(shape: ArrayShape) -> list[int]:
+    """Rows between edges."""
+    return [end - start for start, end in pairwise(sorted({0, *shape.edges, shape.rows}))]
+
+
+def _bias_bounds(sizes: I64, shape: ArrayShape) -> Iterator[int]:
+    return _alone_or_not(sizes[sizes[:, 2] > 0][:, [2, 1]], shape.bias_rows, shape.cols)
+
+
+def _clique_bounds(sizes: I64, shape: ArrayShape) -> Iterator[int]:
+    """Of blocks, of blocks in one region, of their bias rows."""
+    heights = _regions(shape)
+    yield largest_clique(sizes[:, :2], shape.rows, shape.cols)
+    yield -(-largest_clique(sizes[:, :2], max(heights), shape.cols) // len(heights))
+    yield largest_clique(sizes[sizes[:, 2] > 0][:, [2, 1]], shape.bias_rows, shape.cols)
+
+
+def largest_clique(sizes: I64, height: int, width: int) -> int:
+    """Most rectangles [n, (rows, cols)] in pairs too high for one column of a bin and too wide for one row.
+
+    At most one of them, `low`, has no more than half the rows and one, `thin`, half the columns; the others have more
+    than these leave. So all cliques that may be the largest are counted, by the sizes of these two.
+    """
+    rows, cols = sizes.T
+    high, wide = 2 * rows > height, 2 * cols > width
+    small = sizes[~high & ~wide]
+    large = sizes[high & wide]
+    low, thin = _longest(cols[~high & wide], rows[~high & wide]), _longest(rows[high & ~wide], cols[high & ~wide])
+    above = large[:, 0] > height - low[:, 0, None]
+    beside = large[:, 1] > width - thin[:, 0, None]
+    both = 2 + (above.astype(np.float32) @ beside.T.astype(np.float32)).astype(np.int64)
+    both[~((low[:, 1, None] > width - thin[:, 0]) & (thin[:, 1] > height - low[:, 0, None]))] = 0
+    found = [len(large), *(1 + above.sum(axis=1)), *(1 + beside.sum(axis=1)), int(both.max(initial=0))]
+    for start in range(0, len(small), AT_ONCE):
+        some = small[start : start + AT_ONCE]
+        over = (large[:, 0] > height - some[:, 0, None]) & (large[:, 1] > width - some[:, 1, None])
+        found.append(1 + int(over.sum(axis=1).max()))
+    return int(max(found))
+
+
+def _longest(along: I64, across: I64) -> I64:
+    """[sizes, (across, largest along of these)]."""
+    order = np.lexsort((along, across))
+    last = np.flatnonzero(np.append(np.diff(across[order]) > 0, [True] * (len(order) > 0)))
+    return np.column_stack((across[order][last], along[order][last]))
+
+
+def _alone_or_not(sizes: I64, height: int, width: int) -> Iterator[int]:
+    """Bins of height x width for rectangles [n, (rows, cols)], and with bins for those that share with no other."""
+    yield _rectangles(sizes, [height], width, ())
+    alone = _alone(np.column_stack((sizes, np.zeros(len(sizes), np.int64))), height, width, 0)
+    if alone.any():
+        yield int(alone.sum()) + _rectangles(sizes[~alone], [height], width, ())
 
 
 def _alone(sizes: I64, rows: int, cols: int, bias_rows: int) -> npt.NDArray[np.bool_]:
     """Which blocks share an array with no other: side by side too wide, one above the other too high or biased."""
     found = np.zeros(len(sizes), np.bool_)
-    for start in range(0, len(sizes), AT_ONCE):
-        some = slice(start, start + AT_ONCE)
+    if len(sizes) < 2:
+        return ~found
+    first, second = np.argpartition(sizes[:, 1], 1)[:2]
+    narrowest = np.full(len(sizes), sizes[first, 1])  # of all others
+    narrowest[first] = sizes[second, 1]
+    wide = np.flatnonzero(sizes[:, 1] + narrowest > cols)
+    for start in range(0, len(wide), AT_ONCE):
+        some = wide[start : start + AT_ONCE]
         height, width, biased = (sizes[some, k, None] + sizes[:, k] for k in range(3))
         together = (width <= cols) | ((height <= rows) & (biased <= bias_rows))
-        itself = np.arange(len(together))
-        together[itself, itself + start] = False
+        together[np.arange(len(some)), some] = False
         found[some] = ~together.any(axis=1)
     return found
 
@@ -118,17 +202,19 @@ def _rectangles(sizes: I64, heights: Sequence[int], width: int, blocked: Sequenc
     row_sizes = np.unique(np.concatenate((sizes[:, 0], fixed[:, 0], np.asarray(heights, np.int64))))
     col_sizes = np.unique(np.concatenate((sizes[:, 1], fixed[:, 1], np.asarray([width], np.int64))))
     limit = isqrt(EXACT // (len(sizes) + len(fixed) + len(heights)))
-    f, g = _distinct(row_sizes, max(heights), limit), _distinct(col_sizes, width, limit)
+    f, g = (_exact(s, c, limit) for s, c in ((row_sizes, max(heights)), (col_sizes, width)))
     demand, taken = (_counts(s, row_sizes, col_sizes) @ g.T for s in (sizes, fixed))
     room = np.outer(f[:, np.searchsorted(row_sizes, heights)].sum(axis=1), g[:, -1])
     best = 0
     for start in range(0, len(f), AT_ONCE):
         some = f[start : start + AT_ONCE]
-        needed = (some @ demand).astype(np.int64)
-        usable = (room[start : start + AT_ONCE] - some @ taken).astype(np.int64)
-        known = usable > 0
-        bins = -(-needed[known] // usable[known])
-        best = max(best, int(bins.max(initial=0)))
+        needed, usable = some @ demand, room[start : start + AT_ONCE]
+        if len(fixed):
+            usable = usable - some @ taken
+        share = np.divide(needed, usable, out=np.zeros_like(needed), where=usable > 0)
+        largest = (share >= share.max() * (1 - ROUNDED)) & (share > 0)
+        exact = -(-needed[largest].astype(np.int64) // usable[largest].astype(np.int64))
+        best = max(best, int(exact.max(initial=0)))
     return best
 
 
@@ -139,10 +225,10 @@ def _counts(sizes: I64, row_sizes: I64, col_sizes: I64) -> npt.NDArray[np.float6
     return counts
 
 
-def _distinct(sizes: I64, capacity: int, limit: int) -> npt.NDArray[np.float64]:
-    """Functions that differ on `sizes`, whose last is the capacity, and are at most `limit` there."""
+def _exact(sizes: I64, capacity: int, limit: int) -> npt.NDArray[np.float64]:
+    """Functions of `sizes`, whose last is the capacity; those that are at most `limit` there."""
     values = dual_feasible(sizes, capacity)
-    return np.unique(values[values[:, -1] <= limit], axis=0).astype(np.float64)
+    return values[values[:, -1] <= limit].astype(np.float64)
 
 
 def dual_feasible(sizes: I64, capacity: int) -> I64:
@@ -164,12 +250,18 @@ def dual_feasible(sizes: I64, capacity: int) -> I64:
 
 def blocked_parts(shape: ArrayShape) -> list[Rect]:
     """The blocked cells as rectangles that are disjoint and cross no edge: slabs of rows, alike ones joined."""
-    cuts = sorted({row for r0, _, r1, _ in shape.blocked for row in (r0, r1)} | set(shape.edges))
+    edges = {*shape.edges}
+    cuts = sorted({row for r0, _, r1, _ in shape.blocked for row in (r0, r1)} | edges)
+    coming = sorted(shape.blocked, reverse=True)
+    there: list[Rect] = []
     done: list[Rect] = []
     growing: dict[tuple[int, int], int] = {}
     for top in cuts[:-1]:
-        spans = _joined([(c0, c1) for r0, c0, r1, c1 in shape.blocked if r0 <= top < r1])
-        if top in shape.edges:
+        there = [rect for rect in there if rect[2] > top]
+        while coming and coming[-1][0] == top:
+            there.append(coming.pop())
+        spans = _joined([(c0, c1) for _, c0, _, c1 in there])
+        if top in edges:
             done += [(start, c0, top, c1) for (c0, c1), start in growing.items()]
             growing = {}
         done += [(start, c0, top, c1) for (c0, c1), start in growing.items() if (c0, c1) not in spans]

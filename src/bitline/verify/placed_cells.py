@@ -19,7 +19,7 @@ def finding(place: str, message: str) -> Diagnostic:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lying:
+class Placed:
     """A block or occupied cells: what it is called, whose it is, and where it lies. It has rows and columns, no number
     is negative."""
 
@@ -45,7 +45,7 @@ class Lying:
         return f"rows {top}..{self.bottom - 1}, columns {left}..{self.right - 1}"
 
 
-def place_errors(items: Sequence[Lying], shape: ArrayShape) -> Iterator[Diagnostic]:
+def place_errors(items: Sequence[Placed], shape: ArrayShape) -> Iterator[Diagnostic]:
     """Blocks that leave their array."""
     for item in items:
         if item.bottom > shape.rows or item.right > shape.cols:
@@ -53,7 +53,7 @@ def place_errors(items: Sequence[Lying], shape: ArrayShape) -> Iterator[Diagnost
             yield finding(item.owner, f"{item.name} leaves array {item.what.array}: {item.where} of {size}")
 
 
-def unusable_errors(items: Sequence[Lying], shape: ArrayShape) -> Iterator[Diagnostic]:
+def unusable_errors(items: Sequence[Placed], shape: ArrayShape) -> Iterator[Diagnostic]:
     """Blocks across an edge or on blocked cells."""
     boxes = np.array([(i.what.w_row_start, i.what.w_col_start, i.bottom, i.right) for i in items], np.int64)
     top, left, bottom, right = boxes.reshape(-1, 4).T
@@ -66,13 +66,13 @@ def unusable_errors(items: Sequence[Lying], shape: ArrayShape) -> Iterator[Diagn
             yield finding(items[k].owner, f"{items[k].name} has {items[k].where}, where {cells} are blocked")
 
 
-def overlap_errors(items: Sequence[Lying]) -> Iterator[Diagnostic]:
+def overlap_errors(items: Sequence[Placed]) -> Iterator[Diagnostic]:
     """Pairs that share cells of an array."""
     for one, other in _sharing(items, "cells"):
         yield finding(one.owner, f"{one.name} overlaps {_named(other)} in array {one.what.array}: {one.where}")
 
 
-def bias_errors(items: Sequence[Lying], shape: ArrayShape) -> Iterator[Diagnostic]:
+def bias_errors(items: Sequence[Placed], shape: ArrayShape) -> Iterator[Diagnostic]:
     """Bias rows that an array does not have, or that two blocks above one another have in a column."""
     for item in items:
         if item.bias_end > shape.bias_rows:
@@ -84,7 +84,7 @@ def bias_errors(items: Sequence[Lying], shape: ArrayShape) -> Iterator[Diagnosti
         yield finding(one.owner, f"{one.name} has {at}, of which {_named(other)} has some")
 
 
-def gap_errors(items: Sequence[Lying]) -> Iterator[Diagnostic]:
+def gap_errors(items: Sequence[Placed]) -> Iterator[Diagnostic]:
     """Arrays are numbered from 0 without a gap."""
     first = {item.what.array: item for item in reversed(items)}
     before = -1
@@ -94,11 +94,11 @@ def gap_errors(items: Sequence[Lying]) -> Iterator[Diagnostic]:
         before = array
 
 
-def _named(item: Lying) -> str:
+def _named(item: Placed) -> str:
     return f"{item.name} of {item.owner!r}"
 
 
-def _sharing(items: Sequence[Lying], space: Literal["cells", "bias"]) -> Iterator[tuple[Lying, Lying]]:
+def _sharing(items: Sequence[Placed], space: Literal["cells", "bias"]) -> Iterator[tuple[Placed, Placed]]:
     """Pairs with common cells, or with a common bias row in a common column."""
     arrays = np.array([item.what.array for item in items], np.int64)
     rows = [(i.what.w_row_start, i.bottom) if space == "cells" else (i.what.bias_start, i.bias_end) for i in items]

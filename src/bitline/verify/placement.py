@@ -16,7 +16,7 @@ from bitline.ir.placement import ArrayShape, Certificate, Occupied, PlacedBlock,
 from bitline.verify import placed_cells, placed_weights
 from bitline.verify.array_bounds import BOUNDS, Demand
 from bitline.verify.checks import Check
-from bitline.verify.placed_cells import Lying, finding
+from bitline.verify.placed_cells import Placed, finding
 from bitline.verify.placed_weights import Numbered, name_of, owner_of
 
 FINDINGS: Final = 20
@@ -40,10 +40,10 @@ def verify_placement(placement: Placement) -> tuple[Check, ...]:
     arrays = Check(name="arrays", saw=_shape_in_words(shape), errors=_some(_shape_errors(shape)))
     if arrays.errors:
         return (arrays,)
-    matrices = {k: m for k, m in enumerate(placement.matrices) if not [*_wild(_matrix_fields(m))]}
+    matrices = {k: m for k, m in enumerate(placement.matrices) if not _wild_matrix(m)}
     blocks = [(k, b) for k, b in enumerate(placement.blocks) if not [*_wild(_block_fields(b))]]
     known = [(k, b) for k, b in blocks if b.matrix in matrices]
-    items = _lying(known, placement)
+    items = _in_arrays(known, placement)
     places = Check(
         name="places",
         saw=f"{len(placement.blocks):,} blocks in {len({i.what.array for i in items}):,} arrays",
@@ -69,11 +69,11 @@ def _weights(of: PlacedMatrix) -> int:
 # -- numbers -----------------------------------------------------------------------------------------------------------
 
 
-def _wild(fields: Iterable[Field]) -> Iterator[str]:
+def _wild(fields: Iterable[Field], *, most: int = LARGEST - 1) -> Iterator[str]:
     """What is wrong with numbers, in words."""
     for name, value, least in fields:
-        if not least <= value < LARGEST:
-            yield f"{name} {_shown(value)}, expected {least}..{LARGEST - 1}"
+        if not least <= value <= most:
+            yield f"{name} {_shown(value)}, expected {least}..{most}"
 
 
 def _shown(value: int) -> str:
@@ -104,16 +104,18 @@ def _shape_errors(shape: ArrayShape) -> Iterator[Diagnostic]:
             yield finding("shape", f"blocked cells outside the array or none: {where}")
 
 
-def _matrix_fields(of: PlacedMatrix) -> Iterator[Field]:
+def _wild_matrix(of: PlacedMatrix) -> list[str]:
+    """What is wrong with the numbers of a matrix, in words."""
     matrix, math = of.matrix, of.math
-    yield from (("pixels", of.pixels, 1), ("bias_rows", of.bias_rows, 0), ("copies", of.copies, 1))
-    yield from (("groups", matrix.groups, 1), ("rows", matrix.rows, 1), ("cols", matrix.cols, 1))
-    yield from (("groups x rows", matrix.groups * matrix.rows, 1), ("groups x cols", matrix.groups * matrix.cols, 1))
-    yield from (("group_rows", math.group_rows, 1), ("bundle", math.bundle, 1))
-    yield from (("weight_offset", abs(math.weight_offset), 0), ("input_offset", abs(math.input_offset), 0))
+    counts = (
+        ("pixels", of.pixels, 1), ("bias_rows", of.bias_rows, 0), ("copies", of.copies, 1),
+        ("groups", matrix.groups, 1), ("rows", matrix.rows, 1), ("cols", matrix.cols, 1),
+        ("groups x rows", matrix.groups * matrix.rows, 1), ("groups x cols", matrix.groups * matrix.cols, 1),
+        ("group_rows", math.group_rows, 1), ("bundle", math.bundle, 1),
+        ("size of weight_offset", abs(math.weight_offset), 0), ("size of input_offset", abs(math.input_offset), 0),
+    )  # fmt: skip
     bits = (("weight_bits", math.weight_bits, 1), ("cell_bits", math.cell_bits, 1), ("input_bits", math.input_bits, 1))
-    for name, value, least in (*bits, ("adc_bits", math.adc_bits, 0)):
-        yield (name, value if value <= BITS else LARGEST, least)
+    return [*_wild(counts), *_wild((*bits, ("adc_bits", math.adc_bits, 0)), most=BITS)]
 
 
 def _block_fields(block: PlacedBlock) -> Iterator[Field]:
@@ -147,15 +149,15 @@ def _number_errors(placement: Placement) -> Iterator[Diagnostic]:
 # -- checks ------------------------------------------------------------------------------------------------------------
 
 
-def _lying(blocks: Sequence[Numbered], placement: Placement) -> list[Lying]:
+def _in_arrays(blocks: Sequence[Numbered], placement: Placement) -> list[Placed]:
     """All that lies in arrays and has numbers that mean something."""
     owners = [owner_of(m) for m in placement.matrices]
-    items = [Lying(name=name_of(k, b), owner=owners[b.matrix], what=b) for k, b in blocks]
+    items = [Placed(name=name_of(k, b), owner=owners[b.matrix], what=b) for k, b in blocks]
     sane = [o for o in placement.occupied if not [*_wild(_place_fields(o))]]
-    return items + [Lying(name="occupied cells", owner=o.name, what=o) for o in sane]
+    return items + [Placed(name="occupied cells", owner=o.name, what=o) for o in sane]
 
 
-def _place_errors(items: Sequence[Lying], placement: Placement) -> tuple[Diagnostic, ...]:
+def _place_errors(items: Sequence[Placed], placement: Placement) -> tuple[Diagnostic, ...]:
     shape = placement.shape
     return _some(
         _number_errors(placement),
@@ -170,7 +172,7 @@ def _place_errors(items: Sequence[Lying], placement: Placement) -> tuple[Diagnos
 def _weight_errors(
     blocks: Sequence[Numbered], matrices: Mapping[int, PlacedMatrix], placement: Placement
 ) -> tuple[Diagnostic, ...]:
-    wild = (finding(owner_of(m), message) for m in placement.matrices for message in _wild(_matrix_fields(m)))
+    wild = (finding(owner_of(m), message) for m in placement.matrices for message in _wild_matrix(m))
     present: dict[int, set[int]] = {}
     for _, block in blocks:
         present.setdefault(block.matrix, set()).add(block.copy)
@@ -187,7 +189,7 @@ def _weight_errors(
     )
 
 
-def _certificate(placement: Placement, items: Sequence[Lying], *, sound: bool) -> Check:
+def _certificate(placement: Placement, items: Sequence[Placed], *, sound: bool) -> Check:
     """The number of arrays, and why no fewer will do. Bounds are recomputed only of placements that are right."""
     claim = placement.certificate
     used = len({item.what.array for item in items})
@@ -220,7 +222,8 @@ def _claim_errors(claim: Certificate, used: int) -> Iterator[str]:
         yield f"does not say whether fewer would do: {said}"
 
 
-def _demand(items: Sequence[Lying]) -> Demand:
+def _demand(items: Sequence[Placed]) -> Demand:
     sizes = [(item.what.rows, item.what.cols, item.what.bias_rows) for item in items]
     arrays = {item.what.array for item in items if isinstance(item.what, Occupied)}
-    return Demand(sizes=np.array(sizes, np.int64).reshape(-1, 3), held=len(arrays))
+    placed_in = len({item.what.array for item in items})
+    return Demand(sizes=np.array(sizes, np.int64).reshape(-1, 3), held=len(arrays), placed_in=placed_in)
