@@ -59,7 +59,7 @@ def short_names(node: str) -> tuple[str, ...]:
     parts = [part for part in printable(node[:LONGEST]).split("/") if part]
     if len(parts) > 1 and _OPERATOR.fullmatch(parts[-1]):
         parts.pop()
-    parts = [p for p, after in zip(parts, [*parts[1:], ""], strict=True) if not after.startswith(f"{p}.")]
+    parts = [p for p, after in zip(parts, [*parts, ""][1:], strict=True) if not after.startswith(f"{p}.")]
     names = ["/".join(parts[first:]) for first in range(len(parts))]
     return tuple(names) or (printable(node[:LONGEST]),)
 
@@ -89,10 +89,12 @@ def label_marks(label: Label, x: float, y: float, width: float, height: float) -
         return ()
     for lines in label.choices():
         widest = max(text_width(line, 1.0) for line in lines)
+        alone = len(lines) == 1 and lines[0].isdecimal()
+        pad, sizes = (1.0, (*SIZES, 7.0)) if alone else (PAD, SIZES)
         for upright in (False, True):
             along, across = (height, width) if upright else (width, height)
-            for size in SIZES if len(lines) > 1 or " " in lines[0] else (*SIZES, 7.0):
-                if widest * size <= along - 2 * PAD and LINE * size * len(lines) <= across - 1:
+            for size in sizes:
+                if widest * size <= along - 2 * pad and LINE * size * len(lines) <= across - 1:
                     return tuple(_line(lines, n, size, upright, x, y, width, height) for n in range(len(lines)))
     return ()
 
