@@ -12,7 +12,7 @@ from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFont
 
@@ -122,11 +122,12 @@ def test_any_name_gives_valid_xml(name: str) -> None:
     assert parsed(hostile(name)).tag == f"{SVG}svg"
 
 
+@settings(max_examples=15)
 @given(seed=st.integers(0, 10**6), dark=st.booleans())
 def test_png_shows_every_block_in_its_colour(seed: int, dark: bool) -> None:
     p = guillotine(seed, arrays=2)
-    image = Image.open(io.BytesIO(floorplan_png(p, dark=dark))).convert("RGB")
-    picture = scene(p)
+    image = Image.open(io.BytesIO(floorplan_png(p, 500, dark=dark))).convert("RGB")
+    picture = scene(p, 500)
     assert image.size == (round(2 * picture.width), round(2 * picture.height))
     drawn = 0
     for mark in picture.marks:
@@ -160,9 +161,9 @@ def test_png_hatches_stay_inside_their_rectangles() -> None:
     assert inside == {rgb(LIGHT["panel"]), rgb(LIGHT["hatch"])}, "reserved columns"
 
 
-@given(st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=40), st.sampled_from((8.0, 12.0, 18.0)))
-def test_widths_are_no_less_than_those_of_the_font(text: str, size: float) -> None:
-    font = ImageFont.load_default(int(2 * size))
+@given(st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=40), st.sampled_from((8, 9, 11, 12, 18)))
+def test_widths_are_no_less_than_those_of_the_font(text: str, size: int) -> None:
+    font = ImageFont.load_default(2 * size)
     assert font.getlength(text) <= 2 * text_width(text, size) + 1
 
 
@@ -189,7 +190,7 @@ def test_pictures_are_the_same_in_every_run() -> None:
     assert len(outputs) == 1
 
 
-@pytest.mark.parametrize("width", [200.0, 360.0, 1240.0, 3000.0])
+@pytest.mark.parametrize("width", [200.0, 360.0, 2000.0])
 def test_nothing_and_narrow_or_wide_canvases(width: float) -> None:
     for p in (empty(), guillotine(1), wtm2101_like()):
         root = ElementTree.fromstring(floorplan_svg(p, width))
