@@ -267,7 +267,7 @@ def key_words(placement: Placement) -> tuple[tuple[Pattern | str, str], ...]:
     if placement.occupied:
         words.append(("taken", "occupied by an earlier placement"))
     words.append(("fill", "how full"))
-    words.append(("load", "load, the busiest full"))
+    words.append(("load", "load, full in the busiest"))
     return tuple(words)
 
 

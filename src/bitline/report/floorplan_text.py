@@ -12,12 +12,13 @@ from bitline.report.floorplan_marks import Mark, Text
 
 THIN: Final = "\N{NARROW NO-BREAK SPACE}"
 _EMS: Final = (
-    *(32, 40, 46, 84, 64, 95, 78, 27, 39, 39, 55, 84, 32, 36, 32, 34, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 34, 34),
-    *(84, 84, 84, 53, 100, 68, 69, 70, 77, 63, 58, 77, 75, 30, 55, 66, 58, 87, 75, 79, 60, 79, 69, 63, 61, 73, 68, 99),
-    *(68, 61, 68, 39, 34, 39, 84, 50, 50, 61, 63, 55, 63, 62, 35, 63, 63, 28, 28, 58, 28, 97, 63, 61, 63, 63, 41, 52),
-    *(39, 63, 59, 82, 59, 59, 52, 64, 34, 64, 84),
+    *(32, 41, 46, 84, 65, 96, 78, 28, 40, 40, 65, 84, 32, 37, 32, 34, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 34, 34),
+    *(84, 84, 84, 58, 100, 69, 72, 73, 79, 65, 63, 78, 77, 32, 59, 66, 65, 91, 75, 79, 69, 79, 72, 64, 65, 74, 69, 99),
+    *(69, 62, 69, 40, 34, 40, 84, 53, 50, 62, 67, 58, 67, 62, 39, 67, 64, 28, 28, 58, 28, 98, 64, 65, 67, 67, 42, 53),
+    *(40, 64, 60, 82, 60, 60, 58, 64, 34, 64, 84),
 )
-"""Hundredths of an em of ' ' to '~': the wider of DejaVu Sans, as wide as any common one, and Pillow's own."""
+"""Hundredths of an em of ' ' to '~': the wider of DejaVu Sans, as wide as any common one, and Pillow's own, which
+rounds to pixels."""
 _OTHERS: Final = {THIN: 0.32, "\N{MULTIPLICATION SIGN}": 0.84, "\N{MIDDLE DOT}": 0.32}
 _ELLIPSIS: Final = "\N{HORIZONTAL ELLIPSIS}"
 _OPERATOR: Final = re.compile(r"(?:Conv|Gemm|MatMul|Linear|LSTM|GRU|RNN|ConvTranspose|Add|QLinear\w*)(?:_?\d+)?")
@@ -59,7 +60,7 @@ def short_names(node: str) -> tuple[str, ...]:
     parts = [part for part in printable(node[:LONGEST]).split("/") if part]
     if len(parts) > 1 and _OPERATOR.fullmatch(parts[-1]):
         parts.pop()
-    parts = [p for p, after in zip(parts, [*parts[1:], ""], strict=True) if not after.startswith(f"{p}.")]
+    parts = [p for p, after in zip(parts, [*parts, ""][1:], strict=True) if not after.startswith(f"{p}.")]
     names = ["/".join(parts[first:]) for first in range(len(parts))]
     return tuple(names) or (printable(node[:LONGEST]),)
 
@@ -89,10 +90,12 @@ def label_marks(label: Label, x: float, y: float, width: float, height: float) -
         return ()
     for lines in label.choices():
         widest = max(text_width(line, 1.0) for line in lines)
+        alone = len(lines) == 1 and lines[0].isdecimal()
+        pad, sizes = (1.0, (*SIZES, 7.0)) if alone else (PAD, SIZES)
         for upright in (False, True):
             along, across = (height, width) if upright else (width, height)
-            for size in SIZES if len(lines) > 1 or " " in lines[0] else (*SIZES, 7.0):
-                if widest * size <= along - 2 * PAD and LINE * size * len(lines) <= across - 1:
+            for size in sizes:
+                if widest * size <= along - 2 * pad and LINE * size * len(lines) <= across - 1:
                     return tuple(_line(lines, n, size, upright, x, y, width, height) for n in range(len(lines)))
     return ()
 

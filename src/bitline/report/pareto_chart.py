@@ -17,6 +17,7 @@ WIDTH, HEIGHT = 560.0, 300.0
 LEFT, RIGHT, TOP, BOTTOM = 66.0, 26.0, 40.0, 44.0
 LOGARITHMIC: Final = 8
 """From this ratio of the largest to the smallest value on, equal steps are equal factors."""
+MOST_TICKS: Final = 7
 Point = tuple[int, int, int, int]
 """(arrays used, MVMs of an inference, interval, lower bound of the arrays)."""
 
@@ -88,8 +89,9 @@ def _values(values: Sequence[int]) -> tuple[_Axis, tuple[int, ...]]:
         bottom = max(step for step in steps if step <= low)
         top = min(step for step in steps if step >= high)
         ticks = [step for step in steps if bottom <= step <= top]
-        while len(ticks) > 7:
-            ticks = [step for step in ticks if str(step)[0] == "1"] if len(ticks) <= 21 else ticks[::3]
+        if len(ticks) > MOST_TICKS:
+            ticks = [step for step in ticks if str(step)[0] == "1"] or ticks
+            ticks = ticks[:: -(-len(ticks) // MOST_TICKS)]
         return _Axis(low=bottom, high=top, start=start, end=end, log=True), tuple(ticks)
     step = next((step for step in steps if 6 * step >= high), 1)
     top = max(1, -(-high // step)) * step

@@ -10,6 +10,8 @@ from bitline.ir.placement import Certificate, PlacedBlock, PlacedMatrix, Placeme
 from bitline.pack.shapes import Bin
 from bitline.report.html.columns import grouped
 
+LONGEST_BOUND = 80
+"""Characters of the name of a bound that are shown: it comes from a file."""
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 
@@ -116,16 +118,17 @@ def size_of(m: PlacedMatrix) -> str:
 def proof_sentence(certificate: Certificate) -> str:
     """What is known about the number of arrays, in words."""
     c = certificate
+    bound = printable(c.bound[:LONGEST_BOUND])
     count = counted(c.arrays_used, "array")
     if c.arrays_used == 0:
         return "No arrays: there is nothing to place"
     match c.proof:
         case "bound":
-            return f"{count}, no fewer can hold these blocks ({printable(c.bound)} bound)"
+            return f"{count}, no fewer can hold these blocks ({bound} bound)"
         case "solver":
             return f"{count}, no fewer can hold these blocks (an exhaustive search found none)"
         case "none":
-            needed = f"at least {grouped(c.lower_bound)} needed ({printable(c.bound)} bound)"
+            needed = f"at least {grouped(c.lower_bound)} needed ({bound} bound)"
             return f"{count}, {needed}: gap {grouped(c.arrays_used - c.lower_bound)}"
 
 

@@ -21,6 +21,7 @@ from bitline.report.html.colours import layer_colour
 from bitline.report.html.columns import grouped
 from bitline.report.pareto_chart import Point, pareto_chart
 from bitline.report.placement_facts import (
+    LONGEST_BOUND,
     TIMES,
     ArrayFacts,
     array_facts,
@@ -170,7 +171,7 @@ def _cards(placement: Placement, arrays: Sequence[ArrayFacts]) -> list[tuple[str
     known = "no fewer can hold these blocks" if c.proof != "none" else f"gap {grouped(gap)} to the bound"
     return [
         ("arrays", grouped(c.arrays_used), known),
-        ("needed at least", grouped(c.lower_bound), f"{printable(c.bound)} bound"),
+        ("needed at least", grouped(c.lower_bound), f"{printable(c.bound[:LONGEST_BOUND])} bound"),
         ("full", percent(fill) if arrays else "0 %", "cells taken, of those that may be used in arrays that hold any"),
         ("fires an inference", grouped(fires), "matrix-vector multiplications of all blocks"),
         ("busiest array", grouped(interval), "fires of it: the interval between inferences in a pipeline"),
