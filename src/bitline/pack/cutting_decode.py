@@ -101,7 +101,7 @@ def decode(
         found += 1
         number = free_count[b]
         scratch[:number] = free[b, :number]
-        number = min(room, cut_free(scratch, number, row, col, row + part_rows, col + part_cols))
+        number = min(room, cut_free(scratch, number, row, col, row + part_rows, col + part_cols, 1, 1))
         free[b, :number] = scratch[:number]
         free_count[b] = number
         _measure(free[b], number, largest[b])

@@ -131,7 +131,7 @@ def start_states(bin: Bin, fixed: Sequence[tuple[Piece, Spot]] = (), filled: Seq
         for hole in holes:
             free = np.concatenate((free[:count], np.zeros((5 * count + 4, 4), dtype=np.int64)))
             with uninterrupted():
-                count = cut_free(free, count, *hole)
+                count = cut_free(free, count, *hole, 1, 1)
         free_lists.append(free[:count])
         mask_lists.append(_masks(bin, lying))
     return States(

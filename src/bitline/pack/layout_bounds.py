@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from bitline.pack.bounds import EXACT_FLOAT, dual_feasible
+from bitline.pack.dff import EXACT_FLOAT, dual_feasible
 from bitline.pack.shapes import Bin, Piece
 
 Ints = npt.NDArray[np.int64]

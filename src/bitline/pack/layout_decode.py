@@ -75,7 +75,7 @@ def fill_bins(
             positions[piece, 2], positions[piece, 3] = col, band
             if len(free) < 6 * free_count:
                 free = np.concatenate((free, np.empty((6 * free_count, 4), np.int64)))
-            free_count = cut_free(free, free_count, row, col, row + height, col + width)
+            free_count = cut_free(free, free_count, row, col, row + height, col + width, 1, 1)
             if needed:
                 if len(stretches) < stretch_count + 2:
                     stretches = np.concatenate((stretches, np.empty((stretch_count + 2, 2), np.int64)))

@@ -30,7 +30,7 @@ RESTART = 500
 
 @compiled
 def keys_of(pieces: Ints, genes: Ints, rows: int, cols: int, limit: int, keys: Ints) -> None:
-    """How large every piece is, negative: its share of a bin's cells, sides, load or more of these, times its weight."""
+    """How large every piece is, negative: its share of a bin's cells, sides, load or several of these, times a weight."""
     count = len(pieces)
     measure = genes[count, 0]
     for p in range(count):
@@ -139,7 +139,7 @@ def decode(
         loads[chosen] += load
         number = free_count[chosen]
         scratch[:number] = free[chosen, :number]
-        number = min(room, cut_free(scratch, number, row, col, row + height, col + width))
+        number = min(room, cut_free(scratch, number, row, col, row + height, col + width, 1, 1))
         free[chosen, :number] = scratch[:number]
         free_count[chosen] = number
         largest[chosen] = 0

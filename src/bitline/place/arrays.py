@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import importlib
+import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bitline.core.progress import SILENT, Progress
 from bitline.ir.placement import ArrayShape, Certificate, Occupied, PlacedMatrix, Proof
 from bitline.pack.bounds import lower_bound
 from bitline.pack.layout import pack_layout
 from bitline.pack.layout_bounds import layout_bound
-from bitline.pack.rectangles import pack
+from bitline.pack.prove import prove
+from bitline.pack.rectangles import Packing, pack, packings
 from bitline.pack.shapes import Bin, Piece, Spot
+from bitline.pack.spread import spread
+from bitline.pack.spread_bounds import load_bound
 from bitline.place.blocks import CutBlock, cut_all
 from bitline.place.options import PlaceOptions
 
 LAYOUT_STEPS = 2_000
 """Of the search where arrays are no plain rectangles."""
+SEARCH_STEPS = 2_000
+SPREAD_STEPS = 20_000
+QUICK_EFFORT = 0.5
+"""Of the solver, before the search for one array fewer."""
+FEW = 40
+"""Blocks of which the solver is also asked for positions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +37,8 @@ class Layout:
 
     spots: tuple[Spot, ...]
     certificate: Certificate
+    import_seconds: float = 0.0
+    interrupted: bool = False
 
 
 def bin_of(shape: ArrayShape) -> Bin:
@@ -79,13 +93,96 @@ def _lies(place: Occupied) -> tuple[Piece, Spot]:
 
 
 def _plain(pieces: Sequence[Piece], shape: ArrayShape, options: PlaceOptions, progress: Progress) -> Layout:
+    """Many orders, then a search for one array fewer, then a solver that settles whether there is one."""
     sizes = [(p.rows, p.cols) for p in pieces]
-    packing = pack(sizes, rows=shape.rows, cols=shape.cols)
-    assert packing is not None, "the number of arrays is unlimited"
+    rows, cols = shape.rows, shape.cols
+    bound, which = lower_bound(sizes, rows, cols)
+    best, import_s, interrupted = None, 0.0, False
+    ends = None if options.time_limit is None else time.perf_counter() + options.time_limit
+    steps = SEARCH_STEPS if ends is None else None
+    try:
+        best = pack(sizes, rows=rows, cols=cols)
+        assert best is not None, "the number of arrays is unlimited"
+        if best.bins == bound + 1:
+            import_s = solver_seconds()
+            verdict = prove(
+                sizes,
+                rows=rows,
+                cols=cols,
+                bins=bound,
+                effort=QUICK_EFFORT,
+                places=sum(size != (rows, cols) for size in sizes) <= FEW,
+            )
+            if verdict.packing is not None:
+                best = verdict.packing
+            elif verdict.verdict == "infeasible":
+                return _layout(best, certificate(best.bins, best.bins, "solver", solver=True), import_s)
+        if best.bins > bound:
+            for best in packings(sizes, rows=rows, cols=cols, steps=steps, seed=options.seed):
+                progress.stage(f"{best.bins} arrays, at least {bound}")
+                if best.bins == bound or (ends is not None and time.perf_counter() >= ends):
+                    break
+    except KeyboardInterrupt:
+        if best is None:
+            raise
+        interrupted = True
+    return _layout(best, certificate(best.bins, bound, which), import_s, interrupted)
+
+
+def _layout(packing: Packing, claim: Certificate, import_s: float, interrupted: bool = False) -> Layout:
     spots = tuple(
         Spot(bin=b, row=r, col=c) for b, r, c in zip(packing.bin_of, packing.row_start, packing.col_start, strict=True)
     )
-    return Layout(spots=spots, certificate=certificate(packing.bins, *lower_bound(sizes, shape.rows, shape.cols)))
+    return Layout(spots=spots, certificate=claim, import_seconds=import_s, interrupted=interrupted)
+
+
+def solver_seconds() -> float:
+    """Load the solver; how long that took, for it is no time of the search."""
+    started = time.perf_counter()
+    importlib.import_module("ortools.sat.python.cp_model")
+    return time.perf_counter() - started
+
+
+def spread_over(
+    blocks: Sequence[CutBlock], layout: Layout, shape: ArrayShape, arrays: int, options: PlaceOptions
+) -> Layout:
+    """The same blocks in up to `arrays` arrays so that the busiest one fires as seldom as is found; `layout` where that
+    is as good, or where arrays are no plain rectangles."""
+    if not bin_of(shape).plain:
+        return layout
+    found = spread(
+        pieces_of(blocks),
+        rows=shape.rows,
+        cols=shape.cols,
+        bins=arrays,
+        steps=SPREAD_STEPS,
+        seed=options.seed,
+        seconds=options.time_limit,
+    )
+    if found is None or _busiest(blocks, found) >= _busiest(blocks, layout.spots):
+        return layout
+    numbers: dict[int, int] = {}
+    for spot in found:
+        numbers.setdefault(spot.bin, len(numbers))
+    claim = layout.certificate
+    spots = tuple(replace(spot, bin=numbers[spot.bin]) for spot in found)
+    return replace(
+        layout,
+        spots=spots,
+        certificate=certificate(len(numbers), claim.lower_bound, claim.bound, solver=claim.proof == "solver"),
+    )
+
+
+def _busiest(blocks: Sequence[CutBlock], spots: Sequence[Spot]) -> int:
+    loads: Counter[int] = Counter()
+    for block, spot in zip(blocks, spots, strict=True):
+        loads[spot.bin] += block.load
+    return max(loads.values(), default=0)
+
+
+def least_interval(blocks: Sequence[CutBlock], shape: ArrayShape, arrays: int) -> tuple[int, str]:
+    """(firings that the busiest of so many arrays has at least, why)."""
+    return load_bound(pieces_of(blocks), rows=shape.rows, cols=shape.cols, bins=arrays)
 
 
 def certificate(arrays: int, bound: int, which: str, *, solver: bool = False) -> Certificate:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from bitline.core.progress import SILENT, Progress
 from bitline.ir.placement import ArrayShape, Infeasible, Occupied, PlacedBlock, PlacedMatrix, Placement
-from bitline.place.arrays import Layout, fewest_arrays, fits, open_cells
+from bitline.place.arrays import Layout, fewest_arrays, fits, least_interval, open_cells, spread_over
 from bitline.place.blocks import CutBlock, CutMatrices, cut_all, fitted
 from bitline.place.free import cut_freely
 from bitline.place.groups import mixtures
@@ -45,6 +45,8 @@ class Solved:
     interval_bound: int
     interval_why: str
     infeasible: Infeasible | None
+    import_seconds: float
+    interrupted: bool
 
 
 def solve(
@@ -67,9 +69,11 @@ def solve(
         cut = cut_all(chosen, shape, balanced=options.cuts == "balanced")
         fixed = fix(cut, chosen) if fix else NOTHING
         layout = fewest_arrays(cut.blocks, shape, options, fixed.blocks, fixed.occupied, progress)
-    used = layout.certificate.arrays_used
+    used = max(layout.certificate.arrays_used, 1)
     over = max(used, options.array_budget or used)
-    bound = (max((b.load for b in cut.blocks), default=0), "largest layer")
+    bound = least_interval(cut.blocks, shape, over)
+    if options.objective != "arrays" and not fixed.blocks and not fixed.occupied:
+        layout = spread_over(cut.blocks, layout, shape, over, options)
     placement = _placement(chosen, cut.blocks, layout, shape, options, chip.name, fixed.occupied)
     return Solved(
         placement=placement,
@@ -77,6 +81,8 @@ def solve(
         col_cuts=cut.col_cuts,
         interval_bound=bound[0],
         interval_why=bound[1],
+        import_seconds=layout.import_seconds,
+        interrupted=layout.interrupted,
         infeasible=_infeasible(placement, cut.blocks, options, options.array_budget or chip_arrays(chip)),
     )
 
