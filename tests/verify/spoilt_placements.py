@@ -380,7 +380,8 @@ def with_claim(placement: Placement, **fields: int | str) -> Spoilt:
 SPOILERS: Final[tuple[Spoil, ...]] = (
     onto_another, outside, across_an_edge, on_blocked_cells, gap, occupied_under_a_block,
     resized, turned, other_offset, sizes_exchanged, dropped, doubled, without_weights, out_of_its_bundle, other_copy,
-    other_matrix, out_of_order, bias_outside, bias_shared, other_bias_rows, other_shape_of_matrix, smaller_bundle, wider_row_groups,
+    other_matrix, out_of_order, bias_outside, bias_shared, other_bias_rows, other_shape_of_matrix, smaller_bundle,
+    wider_row_groups,
     edge_through_a_block, blocked_under_a_block, fewer_bias_rows, senseless_number,
     wrong_count, wrong_bound, wrong_proof, solver_called_bound, unknown_bound,
 )  # fmt: skip
