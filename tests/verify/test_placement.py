@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from bitline.core.canonical import from_json, to_json
 from bitline.core.diagnostics import Diagnostic
 from bitline.ir.kernels import Matrix
-from bitline.ir.placement import ArrayShape, Certificate, PlacedBlock, PlacedMatrix, Placement, Proof
+from bitline.ir.placement import ArrayShape, Certificate, Occupied, PlacedBlock, PlacedMatrix, Placement, Proof
 from bitline.pack.bounds import lower_bound
 from bitline.pack.rectangles import pack
 from bitline.verify.placement import FINDINGS, verify_placement
@@ -278,6 +278,17 @@ def test_a_bound_that_is_too_good_does_not_follow() -> None:
     assert (
         findings(replace(small, certificate=Certificate(arrays_used=2, lower_bound=1, bound="dff", proof="none"))) == []
     )
+
+
+def test_arrays_with_occupied_cells_are_in_use() -> None:
+    """A cell of each of two arrays is taken; two small blocks could go beside either."""
+    placement = two_blocks(1, 1)
+    taken = tuple(Occupied(name="earlier", array=k, w_row_start=3, w_col_start=3, rows=1, cols=1) for k in range(2))
+    for occupied, bound in ((taken, 2), (taken[:1], 1)):
+        claim = Certificate(arrays_used=2, lower_bound=2, bound="occupied", proof="bound")
+        found = findings(replace(placement, occupied=occupied, certificate=claim))
+        wanted = [] if bound == 2 else ["the bound does not follow: 'occupied' gives 1, not 2"]
+        assert [error.message for error in found] == wanted
 
 
 def two_blocks(rows: int, cols: int) -> Placement:
