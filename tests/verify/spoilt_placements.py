@@ -179,6 +179,25 @@ def without_weights(rng: Random, placement: Placement) -> Spoilt:
     return certified(replace(placement, blocks=blocks)), {owner(placement, block)}
 
 
+def out_of_its_bundle(rng: Random, placement: Placement) -> Spoilt:
+    """A row or column more than the bundle has, on either side, in an array of its own: there may be no weights."""
+    number, block = drawn(rng, placement)
+    of = placement.matrices[block.matrix]
+    first = block.row_offset // of.matrix.rows // of.math.bundle * of.math.bundle
+    last = min(of.matrix.groups, first + of.math.bundle)
+    top, bottom, left, right = (edge * size for size in (of.matrix.rows, of.matrix.cols) for edge in (first, last))
+    grown = rng.choice(
+        (
+            replace(block, rows=bottom + 1 - block.row_offset),
+            replace(block, cols=right + 1 - block.col_offset),
+            replace(block, row_offset=top - 1, rows=block.row_offset + block.rows - top + 1),
+            replace(block, col_offset=left - 1, cols=block.col_offset + block.cols - left + 1),
+        )
+    )
+    lonely = replace(grown, array=placement.certificate.arrays_used, w_row_start=0, w_col_start=0)
+    return certified(with_block(placement, number, lonely)), {owner(placement, block)}
+
+
 def other_copy(rng: Random, placement: Placement) -> Spoilt:
     number, block = drawn(rng, placement)
     copy = rng.randint(0, placement.matrices[block.matrix].copies)
@@ -360,8 +379,9 @@ def with_claim(placement: Placement, **fields: int | str) -> Spoilt:
 
 SPOILERS: Final[tuple[Spoil, ...]] = (
     onto_another, outside, across_an_edge, on_blocked_cells, gap, occupied_under_a_block,
-    resized, turned, other_offset, sizes_exchanged, dropped, doubled, without_weights, other_copy, other_matrix,
-    out_of_order, bias_outside, bias_shared, other_bias_rows, other_shape_of_matrix, smaller_bundle, wider_row_groups,
+    resized, turned, other_offset, sizes_exchanged, dropped, doubled, without_weights, out_of_its_bundle, other_copy,
+    other_matrix, out_of_order, bias_outside, bias_shared, other_bias_rows, other_shape_of_matrix, smaller_bundle,
+    wider_row_groups,
     edge_through_a_block, blocked_under_a_block, fewer_bias_rows, senseless_number,
     wrong_count, wrong_bound, wrong_proof, solver_called_bound, unknown_bound,
 )  # fmt: skip

@@ -155,6 +155,21 @@ CASES: dict[str, tuple[Sizes, ArrayShape, dict[str, int]]] = {
     "blocked columns hinder wide blocks": (
         [(1, 3, 0)] * 5, ArrayShape(rows=4, cols=5, blocked=((0, 3, 4, 4),)), {"area": 1, "dff": 2},
     ),
+    "blocked cells hinder large blocks": (
+        [(3, 4, 0)] * 2, ArrayShape(rows=8, cols=5, blocked=((2, 2, 5, 4),)), {"area": 1, "clique": 1, "dff": 2},
+    ),
+    "one apart from all, though two of it are not": (
+        [(2, 8, 0)] + [(3, 3, 0)] * 3, ArrayShape(rows=4, cols=8), {"area": 2, "clique": 2, "dff": 3},
+    ),
+    "one apart from all, the narrowest": (
+        [(2, 5, 0)] * 3 + [(4, 2, 0)], ArrayShape(rows=4, cols=5), {"area": 2, "clique": 2, "dff": 3},
+    ),
+    "whole arrays, and bias rows in others": (
+        [(4, 3, 0)] * 2 + [(1, 2, 2)] * 3, ArrayShape(rows=4, cols=3, bias_rows=4), {"area": 3, "bias": 2, "dff": 4},
+    ),
+    "all bias rows, and blocks of which two fill an array": (
+        [(1, 4, 4)] + [(3, 4, 1)] * 5, ArrayShape(rows=8, cols=4, bias_rows=4), {"area": 2, "bias": 3, "dff": 4},
+    ),
     "an edge": ([(3, 4, 0)] * 3, ArrayShape(rows=8, cols=4, edges=(4,)), {"area": 2, "dff": 2}),
     "an edge, four blocks in two halves each": (
         [(3, 3, 0)] * 5, ArrayShape(rows=8, cols=4, edges=(4,)), {"area": 2, "dff": 3},

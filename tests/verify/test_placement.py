@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from bitline.core.canonical import from_json, to_json
 from bitline.core.diagnostics import Diagnostic
 from bitline.ir.kernels import Matrix
-from bitline.ir.placement import ArrayShape, Certificate, PlacedBlock, PlacedMatrix, Placement, Proof
+from bitline.ir.placement import ArrayShape, Certificate, Occupied, PlacedBlock, PlacedMatrix, Placement, Proof
 from bitline.pack.bounds import lower_bound
 from bitline.pack.rectangles import pack
 from bitline.verify.placement import FINDINGS, verify_placement
@@ -187,6 +187,57 @@ def test_all_numbers_beyond_measure_at_once() -> None:
 # -- words -------------------------------------------------------------------------------------------------------------
 
 
+WORDS: dict[str, tuple[dict[str, int], str]] = {
+    "beyond the matrix": ({"rows": 3}, "net:a: block 0 (copy 0, rows 0..2, columns 0..2) of a matrix of 2 x 3"),
+    "not all": ({"rows": 1}, "net:a: blocks of copy 0 hold 3 weights, the matrix has 6"),
+    "no copy": ({"copy": 1}, "net:a: a block has copy 1, the copies are 0..0"),
+    "no matrix": ({"matrix": 2}, "block 0: block 0 is of matrix 2, there are 2"),
+    "no array": ({"array": -1}, "net:a: block 0 has array -1, expected 0..1099511627775"),
+    "beyond the array": ({"w_col_start": 2}, "leaves array 0: rows 0..1, columns 2..4 of 4 x 4"),
+    "a gap": ({"array": 2}, "net:b: block 1 (copy 0, rows 0..1, columns 0..2) lies in array 1, but nothing in 0"),
+    "in one place": ({"array": 1, "w_row_start": 1}, "overlaps block 1 (copy 0, rows 0..1, columns 0..2) of 'net:b'"),
+    "no bias rows": ({"bias_rows": 1}, "has bias rows 0..0, an array has 0"),
+}
+
+
+@pytest.mark.parametrize(("change", "words"), WORDS.values(), ids=WORDS)
+def test_findings_say_what_is_wrong_where(change: dict[str, int], words: str) -> None:
+    placement = two_blocks(2, 3)
+    found = findings(with_block(placement, 0, replace(placement.blocks[0], **change)), certificate=False)
+    assert any(words in f"{error.place}: {error.message}" for error in found), [str(error) for error in found]
+
+
+BAD_SHAPES: dict[str, tuple[ArrayShape, str]] = {
+    "no rows": (ArrayShape(rows=0, cols=4), "rows 0, expected 1.."),
+    "edge at the top": (ArrayShape(rows=4, cols=4, edges=(0,)), "an edge at row 0 of 4"),
+    "edge at the bottom": (ArrayShape(rows=4, cols=4, edges=(4,)), "an edge at row 4 of 4"),
+    "blocked outside": (ArrayShape(rows=4, cols=4, blocked=((3, 0, 5, 1),)), "none: rows 3..4, columns 0..0"),
+    "blocked nothing": (ArrayShape(rows=4, cols=4, blocked=((3, 1, 4, 1),)), "none: rows 3..3, columns 1..0"),
+}
+
+
+@pytest.mark.parametrize(("shape", "words"), BAD_SHAPES.values(), ids=BAD_SHAPES)
+def test_arrays_that_cannot_be(shape: ArrayShape, words: str) -> None:
+    (check,) = verify_placement(replace(two_blocks(2, 3), shape=shape))
+    (error,) = check.errors
+    assert (check.name, error.place) == ("arrays", "shape")
+    assert words in error.message
+
+
+def test_numbers_of_matrices_that_cannot_be() -> None:
+    placement = two_blocks(2, 3)
+    of = placement.matrices[0]
+    for changed, words in (
+        (replace(of, pixels=0), "pixels 0, expected 1.."),
+        (replace(of, math=replace(MATH, cell_bits=65)), "cell_bits 65, expected 1..64"),
+        (replace(of, math=replace(MATH, adc_bits=-1)), "adc_bits -1, expected 0..64"),
+        (replace(of, matrix=replace(of.matrix, groups=1 << 39, rows=2)), "groups x rows 1099511627776, expected"),
+        (replace(of, matrix=replace(of.matrix, groups=1 << 39)), "groups x cols 1649267441664, expected"),
+    ):
+        found = findings(with_matrix(placement, 0, changed))
+        assert any(error.place == "net:a" and words in error.message for error in found), words
+
+
 def test_what_a_verification_tells() -> None:
     placement = made(3)
     names = [check.name for check in verify_placement(placement)]
@@ -227,6 +278,17 @@ def test_a_bound_that_is_too_good_does_not_follow() -> None:
     assert (
         findings(replace(small, certificate=Certificate(arrays_used=2, lower_bound=1, bound="dff", proof="none"))) == []
     )
+
+
+def test_arrays_with_occupied_cells_are_in_use() -> None:
+    """A cell of each of two arrays is taken; two small blocks could go beside either."""
+    placement = two_blocks(1, 1)
+    taken = tuple(Occupied(name="earlier", array=k, w_row_start=3, w_col_start=3, rows=1, cols=1) for k in range(2))
+    for occupied, bound in ((taken, 2), (taken[:1], 1)):
+        claim = Certificate(arrays_used=2, lower_bound=2, bound="occupied", proof="bound")
+        found = findings(replace(placement, occupied=occupied, certificate=claim))
+        wanted = [] if bound == 2 else ["the bound does not follow: 'occupied' gives 1, not 2"]
+        assert [error.message for error in found] == wanted
 
 
 def two_blocks(rows: int, cols: int) -> Placement:
