@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 
 import bitline.report.html
 from bitline.ir.placement import Placement
+from bitline.report.floorplan_legend import MOST_LAYERS
 from bitline.report.floorplan_marks import DARK, LIGHT, Box, Hatch, Line, Mark, Text, bounds
 from bitline.report.floorplan_panel import LEFT, TOP, percent
-from bitline.report.floorplan_scene import MOST_LAYERS, MOST_PANELS, notes, plan, scene
+from bitline.report.floorplan_plan import MOST_PANELS, notes, plan
+from bitline.report.floorplan_scene import scene
 from bitline.report.floorplan_text import clipped, short_names, text_width
 from bitline.report.html.colours import layer_colour
 from bitline.report.placement_facts import array_facts
@@ -248,6 +250,7 @@ def test_short_names_of_nodes() -> None:
     assert short_names("/encoder/attn/MatMul_1") == ("encoder/attn", "attn")
     assert short_names("") == ("",)
     assert short_names("/") == ("/",)
+    assert short_names("a" * 30 + "/" + "b" * 60)[1:] == ("b" * 60, "b" * 7 + "\N{HORIZONTAL ELLIPSIS}" + "b" * 16)
 
 
 def test_percent_says_100_of_nothing_less() -> None:
