@@ -122,7 +122,7 @@ def test_any_name_gives_valid_xml(name: str) -> None:
     assert parsed(hostile(name)).tag == f"{SVG}svg"
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(seed=st.integers(0, 10**6), dark=st.booleans())
 def test_png_shows_every_block_in_its_colour(seed: int, dark: bool) -> None:
     p = guillotine(seed, arrays=2)

@@ -97,6 +97,8 @@ def _size(placement: Placement, count: int, width: float, most: float) -> tuple[
     wanted = max(NARROWEST, longest / max(1.0, aspect))
     around = LEFT + 5 + GAP
     per_line = max(1, round((width + GAP) / (wanted + around)))
+    if 3 * count <= 4 * per_line:
+        per_line = max(per_line, count)  # a line a little tighter, rather than one array alone below it
     if count >= per_line:
         wanted = (width + GAP) / per_line - around
     wanted = min(wanted, width - LEFT - 5)
