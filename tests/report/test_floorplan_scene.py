@@ -13,10 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import bitline.report.html
-from bitline.ir.placement import Placement
+from bitline.ir.placement import ArrayShape, Occupied, Placement
+from bitline.report.floorplan_legend import MOST_LAYERS
 from bitline.report.floorplan_marks import DARK, LIGHT, Box, Hatch, Line, Mark, Text, bounds
 from bitline.report.floorplan_panel import LEFT, TOP, percent
-from bitline.report.floorplan_scene import MOST_LAYERS, MOST_PANELS, notes, plan, scene
+from bitline.report.floorplan_plan import MOST_PANELS, notes, plan
+from bitline.report.floorplan_scene import scene
 from bitline.report.floorplan_text import clipped, short_names, text_width
 from bitline.report.html.colours import layer_colour
 from bitline.report.placement_facts import array_facts
@@ -118,6 +120,17 @@ def test_whole_arrays_are_one_tile_a_layer_and_twins_one_panel() -> None:
     assert any("37 arrays" in text for text in texts(found.tiles[0].marks))
     assert "arrays 38, 39, 41" in texts(found.panels[0].marks)
     assert "100 fires each" in texts(found.panels[0].marks)
+
+
+def test_arrays_that_differ_in_bias_rows_or_in_what_occupies_them_are_no_twins() -> None:
+    here = (0, 0, 64, 40)
+    shape = ArrayShape(rows=64, cols=64, bias_rows=8)
+    blocks = [replace(block(0, n, here), bias_start=start, bias_rows=4) for n, start in enumerate((0, 4, 0, 0))]
+    taken = [
+        Occupied(name=name, array=n, w_row_start=0, w_col_start=40, rows=9, cols=9) for n, name in ((2, "a"), (3, "b"))
+    ]
+    found = plan(placement((matrix(),), tuple(blocks), shape=shape, occupied=tuple(taken)), LINE)
+    assert [one.arrays for one in found.panels] == [(0,), (1,), (2,), (3,)]
 
 
 def marked(p: Placement, word: str) -> list[int]:
@@ -248,6 +261,7 @@ def test_short_names_of_nodes() -> None:
     assert short_names("/encoder/attn/MatMul_1") == ("encoder/attn", "attn")
     assert short_names("") == ("",)
     assert short_names("/") == ("/",)
+    assert short_names("a" * 30 + "/" + "b" * 60)[1:] == ("b" * 60, "b" * 7 + "\N{HORIZONTAL ELLIPSIS}" + "b" * 16)
 
 
 def test_percent_says_100_of_nothing_less() -> None:

@@ -62,7 +62,7 @@ def body(p: Placement, section: str, points: Sequence[Point] = ()) -> list[list[
     return Page(placement_page(p, points)).rows[section][1:]
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 10**6), arrays=st.integers(1, 9))
 def test_tables_hold_every_array_and_layer(seed: int, arrays: int) -> None:
     p = guillotine(seed, arrays=arrays)

@@ -63,7 +63,7 @@ def panel(
         drawn += _block(placement, place, scale)
     for edge in placement.shape.edges:
         at = TOP + edge * scale.per_row
-        drawn.append(Line(x1=LEFT - 4, y1=at, x2=right + 4, y2=at, colour="ink", dashed=True))
+        drawn.append(Line(x1=LEFT - 2, y1=at, x2=right + 4, y2=at, colour="ink", dashed=True))
     frame, out = ("accent" if emptiest else "warn" if busiest else "line"), (1.5 if emptiest or busiest else 0.0)
     drawn.append(
         Box(
@@ -178,7 +178,7 @@ def block_tip(placement: Placement, b: PlacedBlock) -> str:
     bias = f", bias rows {b.bias_start} to {b.bias_start + b.bias_rows - 1}" if b.bias_rows else ""
     return "\n".join(
         (
-            f"{b.matrix}  {nodes}",
+            f"{b.matrix}  {nodes} of {printable(m.network[:LONGEST])}",
             f"rows {b.row_offset} to {b.row_offset + b.rows - 1}, columns {b.col_offset} to "
             f"{b.col_offset + b.cols - 1} of {m.matrix.groups * m.matrix.rows} {TIMES} "
             f"{m.matrix.groups * m.matrix.cols}, copy {b.copy + 1} of {m.copies}",

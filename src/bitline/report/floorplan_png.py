@@ -33,7 +33,7 @@ def png(picture: Scene, theme: dict[str, str]) -> bytes:
     for mark in picture.marks:
         _draw(draw, image, mark, scale, theme, fonts)
     out = io.BytesIO()
-    image.save(out, "PNG")
+    image.save(out, "PNG", compress_level=4)
     return out.getvalue()
 
 
@@ -119,7 +119,7 @@ def _write(
     from PIL import Image, ImageDraw, ImageFont
 
     size = round(mark.size * scale)
-    font = fonts.setdefault(size, ImageFont.load_default(size))
+    font = fonts[size] = fonts.get(size) or ImageFont.load_default(size)
     text = _in_font(mark.text)
     colour = theme.get(mark.colour, mark.colour)
     anchor = {"start": "ls", "middle": "ms", "end": "rs"}[mark.anchor]

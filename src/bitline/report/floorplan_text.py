@@ -24,6 +24,8 @@ _ELLIPSIS: Final = "\N{HORIZONTAL ELLIPSIS}"
 _OPERATOR: Final = re.compile(r"(?:Conv|Gemm|MatMul|Linear|LSTM|GRU|RNN|ConvTranspose|Add|QLinear\w*)(?:_?\d+)?")
 LONGEST: Final = 300
 """Characters of a name that a picture looks at; the table of layers has all of them."""
+SHORT: Final = 24
+"""Characters of the shortest form of a name."""
 SIZES: Final = (12.0, 10.5, 9.0, 8.0)
 PAD: Final = 3.0
 LINE: Final = 1.22
@@ -62,7 +64,11 @@ def short_names(node: str) -> tuple[str, ...]:
         parts.pop()
     parts = [p for p, after in zip(parts, [*parts, ""][1:], strict=True) if not after.startswith(f"{p}.")]
     names = ["/".join(parts[first:]) for first in range(len(parts))]
-    return tuple(names) or (printable(node[:LONGEST]),)
+    names = names or [printable(node[:LONGEST])]
+    last = names[-1]
+    if len(last) > SHORT:
+        names.append(last[: SHORT // 3 - 1] + _ELLIPSIS + last[-2 * SHORT // 3 :])
+    return tuple(names)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,8 +13,8 @@ from bitline.report.floorplan_text import text_width
 from bitline.report.html.columns import grouped
 from bitline.report.placement_facts import counted
 
-WIDTH, HEIGHT = 560.0, 300.0
-LEFT, RIGHT, TOP, BOTTOM = 66.0, 26.0, 40.0, 44.0
+WIDTH, HEIGHT = 460.0, 270.0
+LEFT, RIGHT, TOP, BOTTOM = 52.0, 26.0, 40.0, 44.0
 LOGARITHMIC: Final = 8
 """From this ratio of the largest to the smallest value on, equal steps are equal factors."""
 MOST_TICKS: Final = 7

@@ -12,9 +12,10 @@ from markupsafe import Markup
 
 from bitline.core.escape import printable
 from bitline.ir.placement import Placement
+from bitline.report.floorplan_legend import MOST_LAYERS, key_words, legend_words, sample
 from bitline.report.floorplan_marks import Mark
 from bitline.report.floorplan_panel import percent
-from bitline.report.floorplan_scene import MOST_LAYERS, key_words, legend_words, notes, plan, sample
+from bitline.report.floorplan_plan import notes, plan
 from bitline.report.floorplan_svg import PATTERNS, styles, svg_marks
 from bitline.report.floorplan_text import LONGEST, clipped
 from bitline.report.html.colours import layer_colour
