@@ -1,4 +1,4 @@
-"""`bitline verify PACKAGE`"""
+"""`bitline verify PACKAGE`, or a placement"""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from bitline.cli.options import json_option
 from bitline.cli.progress import progress_on_terminal
 
 
-@click.command("verify", help="Check every artefact of a package with code that did not write it; numbers bit for bit.")
+@click.command(
+    "verify",
+    help="Check every artefact of a package, or a placement (.json of `place`), with code that did not write it.",
+)
 @click.argument("package", type=click.Path(path_type=Path))
 @json_option
 @click.pass_context
@@ -20,8 +23,14 @@ def command(context: click.Context, package: Path, json: bool) -> None:
     from bitline import api
 
     started = time.perf_counter()
-    with progress_on_terminal(json=json) as progress:
-        result = api.open_package(package).verify(progress=progress)
+    if package.suffix.lower() == ".json":
+        from bitline.pipeline.placement_files import read_placement
+        from bitline.verify.placement import verify_placement
+
+        result = api.Verified(checks=verify_placement(read_placement(package)))
+    else:
+        with progress_on_terminal(json=json) as progress:
+            result = api.open_package(package).verify(progress=progress)
     values: dict[str, object] = {
         "verified": result.ok,
         "checks": [{"name": c.name, "saw": c.saw, "errors": [str(e) for e in c.errors]} for c in result.checks],

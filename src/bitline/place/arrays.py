@@ -17,7 +17,6 @@ from bitline.pack.prove import prove
 from bitline.pack.rectangles import Packing, pack, packings
 from bitline.pack.shapes import Bin, Piece, Spot
 from bitline.pack.spread import spread
-from bitline.pack.spread_bounds import load_bound
 from bitline.place.blocks import CutBlock, cut_all
 from bitline.place.options import PlaceOptions
 
@@ -178,11 +177,6 @@ def _busiest(blocks: Sequence[CutBlock], spots: Sequence[Spot]) -> int:
     for block, spot in zip(blocks, spots, strict=True):
         loads[spot.bin] += block.load
     return max(loads.values(), default=0)
-
-
-def least_interval(blocks: Sequence[CutBlock], shape: ArrayShape, arrays: int) -> tuple[int, str]:
-    """(firings that the busiest of so many arrays has at least, why)."""
-    return load_bound(pieces_of(blocks), rows=shape.rows, cols=shape.cols, bins=arrays)
 
 
 def certificate(arrays: int, bound: int, which: str, *, solver: bool = False) -> Certificate:

@@ -5,6 +5,15 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 
 from bitline.ir.placement import Placement
+from bitline.pack.shapes import Piece
+from bitline.pack.spread_bounds import load_bound
+
+WHY = {
+    "largest": "the largest layer",
+    "average": "all firings over all arrays",
+    "pigeonhole": "more blocks than arrays, so some share one",
+    "conflict": "layers that are too much together need more arrays than there are",
+}
 
 
 def mvm_fires(placement: Placement) -> int:
@@ -37,3 +46,12 @@ def latency(placement: Placement) -> int:
 def cells(placement: Placement) -> int:
     """Cells of all blocks."""
     return sum(b.rows * b.cols for b in placement.blocks)
+
+
+def least_interval(placement: Placement) -> tuple[int, str]:
+    """(firings that the busiest of so many arrays has at least, why), whatever array every block lies in."""
+    shape, matrices = placement.shape, placement.matrices
+    pieces = [Piece(rows=b.rows, cols=b.cols, load=matrices[b.matrix].fires) for b in placement.blocks]
+    arrays = max(1, placement.certificate.arrays_used)
+    bound, which = load_bound(pieces, rows=shape.rows, cols=shape.cols, bins=arrays)
+    return bound, WHY[which]

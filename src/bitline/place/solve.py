@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from bitline.core.progress import SILENT, Progress
 from bitline.ir.placement import ArrayShape, Infeasible, Occupied, PlacedBlock, PlacedMatrix, Placement
-from bitline.place.arrays import Layout, fewest_arrays, fits, least_interval, open_cells, spread_over
+from bitline.place.arrays import Layout, fewest_arrays, fits, open_cells, spread_over
 from bitline.place.blocks import CutBlock, CutMatrices, cut_all, fitted
 from bitline.place.free import cut_freely
 from bitline.place.groups import mixtures
@@ -36,14 +36,11 @@ NOTHING = Fixed(blocks={}, occupied=())
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Solved:
-    """A placement, its cuts, the least interval that so many arrays allow and why, and why it exceeds the arrays that
-    there are, where it must."""
+    """A placement, its cuts, and why it exceeds the arrays that there are, where it must."""
 
     placement: Placement
     row_cuts: int
     col_cuts: int
-    interval_bound: int
-    interval_why: str
     infeasible: Infeasible | None
     import_seconds: float
     interrupted: bool
@@ -71,7 +68,6 @@ def solve(
         layout = fewest_arrays(cut.blocks, shape, options, fixed.blocks, fixed.occupied, progress)
     used = max(layout.certificate.arrays_used, 1)
     over = max(used, options.array_budget or used)
-    bound = least_interval(cut.blocks, shape, over)
     if options.objective != "arrays" and not fixed.blocks and not fixed.occupied:
         layout = spread_over(cut.blocks, layout, shape, over, options)
     placement = _placement(chosen, cut.blocks, layout, shape, options, chip.name, fixed.occupied)
@@ -79,8 +75,6 @@ def solve(
         placement=placement,
         row_cuts=cut.row_cuts,
         col_cuts=cut.col_cuts,
-        interval_bound=bound[0],
-        interval_why=bound[1],
         import_seconds=layout.import_seconds,
         interrupted=layout.interrupted,
         infeasible=_infeasible(placement, cut.blocks, options, options.array_budget or chip_arrays(chip)),
