@@ -30,7 +30,7 @@ RESTART = 500
 
 @compiled
 def keys_of(pieces: Ints, genes: Ints, rows: int, cols: int, limit: int, keys: Ints) -> None:
-    """How large every piece is, negative: its share of a bin's cells, sides, load or more of these, times its weight."""
+    """How large every piece is, negative: its share of a bin's cells, sides or load, times its weight."""
     count = len(pieces)
     measure = genes[count, 0]
     for p in range(count):
