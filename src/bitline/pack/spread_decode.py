@@ -13,8 +13,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from bitline.pack.layout_decode import _score as score_of  # pyright: ignore[reportPrivateUsage]
-from bitline.pack.layout_decode import cut_free  # pyright: ignore[reportPrivateUsage]
+from bitline.pack.layout_decode import cut_free, score_place
 from bitline.pack.layout_random import draw
 from bitline.pack.maxrects import Ints, compiled
 
@@ -120,7 +119,7 @@ def decode(
                 slack_cols = free[b, f, 3] - free[b, f, 1] - width
                 if slack_rows < 0 or slack_cols < 0:
                     continue
-                score, other = score_of(free[b, f, 0], free[b, f, 1], slack_rows, slack_cols, height, width, 0, rule)
+                score, other = score_place(free[b, f, 0], free[b, f, 1], slack_rows, slack_cols, height, width, 0, rule)
                 if (
                     chosen < 0
                     or first < best

@@ -17,6 +17,7 @@ from bitline.pack.spread_decode import (
     EVEN,
     MEASURES,
     RULES,
+    STEPS,
     UNPLACED,
     search_spread,
 )
@@ -28,7 +29,7 @@ FREE_ROOM: Final = 48
 NEVER: Final = 1 << 60
 STARTS: Final = CHOICES * MEASURES * RULES
 """Steps that begin a search: all even genes."""
-ROUNDS: Final = 12
+ROUNDS: Final = 10
 """Limits of load that share half of the steps."""
 FEW: Final = 5
 """Bins, at most, that are filled anew at once."""
@@ -73,7 +74,8 @@ def lowered(
         if limit == failed:
             failed = floor - 1  # again from the floor, with further random numbers
             continue
-        found, better = _run(pieces, shape, bins, limit, genes, budget, -(-steps // ROUNDS))
+        starts = STARTS if limit == floor else 0
+        found, better = _run(pieces, shape, bins, limit, genes, budget, -(-steps // ROUNDS), starts=starts)
         if found is None:
             failed = limit
         else:
@@ -147,8 +149,8 @@ def _run(
                 *(pieces, genes, best_genes, bins, *shape, limit, int(only_fit), starts, now),
                 *(budget.random, state, squares, *scratch, best),
             )
-        done += now
-        budget.steps -= now
+        budget.steps -= int(state[STEPS]) - done
+        done = int(state[STEPS])
         if only_fit and state[BEST_UNPLACED] == 0:
             break
     return (best if state[BEST_UNPLACED] == 0 else None), best_genes
