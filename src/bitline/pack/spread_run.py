@@ -21,6 +21,7 @@ from bitline.pack.spread_decode import (
     UNPLACED,
     search_spread,
 )
+from bitline.pack.spread_swap import relieve
 
 CHUNK: Final = 20_000
 """Pieces times search steps of one call of compiled code: well under a second."""
@@ -33,6 +34,8 @@ ROUNDS: Final = 10
 """Limits of load that share half of the steps."""
 FEW: Final = 5
 """Bins, at most, that are filled anew at once."""
+RELIEFS: Final = 100
+"""Moves of one call of compiled code."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -63,13 +66,15 @@ def lowered(
     budget = _Budget(steps=steps, until=until, random=random_state(seed))
     genes = np.zeros((len(pieces) + 1, 2), dtype=np.int64)
     genes[:-1, 0], genes[:-1, 1] = EVEN, 1
-    best, genes = _run(pieces, shape, bins, NEVER, genes, budget, steps)
+    enough = steps if start is None else steps // ROUNDS
+    best, genes = _run(pieces, shape, bins, NEVER, genes, budget, enough)
+    packed = best is not None
     if start is not None and (best is None or _worth(pieces, start, bins) < _worth(pieces, best, bins)):
         best = start
     if best is None:
         return None
     failed, reached = floor - 1, _busiest(pieces, best, bins)
-    while not budget.spent and budget.steps > steps // 2 and reached > floor:
+    while packed and not budget.spent and budget.steps > steps // 2 and reached > floor:
         limit = floor if failed < floor else (failed + reached) // 2
         if limit == failed:
             failed = floor - 1  # again from the floor, with further random numbers
@@ -90,8 +95,10 @@ def lowered(
 
 def _even_out(pieces: Ints, shape: tuple[int, int], bins: int, floor: int, best: Ints, budget: _Budget) -> Ints:
     """Fill the busiest bin anew, together with a few others, the least busy most often, so that all stay below it."""
-    best = best.copy()
+    best = np.ascontiguousarray(best).copy()
     while not budget.spent and bins > 1:
+        with uninterrupted():
+            budget.steps -= 1 + relieve(pieces, best, bins, *shape, floor, RELIEFS)
         loads = np.bincount(best[:, 0], weights=pieces[:, 2], minlength=bins).astype(np.int64)
         busiest, reached = int(loads.argmax()), int(loads.max())
         if reached <= floor:
