@@ -125,7 +125,7 @@ def cases(draw: st.DrawFn, side: int, count: int, small: int) -> Case:
 
 
 @given(cases(4, 4, 1))
-@settings(max_examples=600)
+@settings(max_examples=400)
 def test_bounds_and_layouts_enclose_the_optimum(case: Case) -> None:
     """The layout may take one bin more: greedy placing misses pinwheels."""
     pieces, bin, fixed = case
@@ -144,7 +144,7 @@ def test_bounds_and_layouts_enclose_the_optimum(case: Case) -> None:
 
 
 @given(cases(40, 40, 3), st.integers(0, 60), st.integers(0, 3))
-@settings(max_examples=500)
+@settings(max_examples=400)
 def test_layouts_are_sound_and_repeat_themselves(case: Case, steps: int, seed: int) -> None:
     pieces, bin, fixed = case
     spots = pack_layout(pieces, bin, fixed=fixed, steps=steps, seed=seed)

@@ -11,10 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bitline.pack.layout_decode import _interval as interval  # pyright: ignore[reportPrivateUsage]
-from bitline.pack.layout_decode import _score as score_of  # pyright: ignore[reportPrivateUsage]
-from bitline.pack.layout_decode import _take as take_bands  # pyright: ignore[reportPrivateUsage]
-from bitline.pack.layout_decode import cut_free  # pyright: ignore[reportPrivateUsage]
+from bitline.pack.layout_decode import cut_free, interval, score_place, take_bands
 from bitline.pack.maxrects import Ints, compiled
 
 ROWS, COLS, STEP, BANDS, TILED_ROWS, TILED_COLS, SMALL_ROWS, SMALL_COLS = range(8)
@@ -207,7 +204,7 @@ def _fit(
                     start, left = interval(stretches[b], stretch_count[b], at, at + width, needed, bands)
                     if start < 0:
                         continue
-                score, other = score_of(free[b, f, 0], at, slack_rows, slack_cols, height, width, left, rule)
+                score, other = score_place(free[b, f, 0], at, slack_rows, slack_cols, height, width, left, rule)
                 if chosen < 0 or score < best or (score == best and other < second):
                     chosen, row, col, band = b, free[b, f, 0], at, start
                     best, second = score, other

@@ -15,6 +15,7 @@ from bitline.pack.cutting_search import (
     BEST_UNPLACED,
     COST,
     EVEN,
+    STEPS,
     UNPLACED,
     search_cuts,
 )
@@ -117,7 +118,7 @@ def _search(
                 *(table, genes, best_genes, bins, bin.cols, bin.bands, template, price, goal, now),
                 *(random, state, *scratch, best),
             )
-        done += now
+        done = int(state[STEPS])
         if (state[BEST_UNPLACED] == 0 and state[BEST_COST] <= goal) or (until is not None and time.monotonic() > until):
             break
     unplaced = int(state[BEST_UNPLACED])

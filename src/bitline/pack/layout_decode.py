@@ -13,12 +13,21 @@ from __future__ import annotations
 import numpy as np
 
 from bitline.pack.layout_random import draw
-from bitline.pack.maxrects import AREA, LONG_SIDE, SHORT_SIDE, TOP_LEFT, Ints, compiled
-from bitline.pack.maxrects import _cut as cut_free  # pyright: ignore[reportPrivateUsage]
+from bitline.pack.maxrects import (
+    AREA,
+    LONG_SIDE,
+    SHORT_SIDE,
+    TOP_LEFT,
+    Ints,
+    _cut,  # pyright: ignore[reportPrivateUsage]
+    compiled,
+)
 
 LEFT_TOP, TIGHT = 4, 5
 LAYOUT_RULES = (SHORT_SIDE, LONG_SIDE, AREA, TOP_LEFT, LEFT_TOP, TIGHT)
 """`TIGHT`: where the columns have the fewest bias rows left."""
+
+cut_free = _cut
 
 KICK_AFTER = 300
 KICKS = 4
@@ -79,7 +88,7 @@ def fill_bins(
             if needed:
                 if len(stretches) < stretch_count + 2:
                     stretches = np.concatenate((stretches, np.empty((stretch_count + 2, 2), np.int64)))
-                stretch_count = _take(stretches, stretch_count, col, col + width, band, needed)
+                stretch_count = take_bands(stretches, stretch_count, col, col + width, band, needed)
         if refused == waiting_count and bins >= states - 1:
             return max_bins + 1  # a piece that an empty bin refuses
         waiting_count = refused
@@ -116,10 +125,10 @@ def _choose(
                     continue
             start, left = 0, 0
             if needed > 0:
-                start, left = _interval(stretches, stretch_count, at, at + width, needed, bands)
+                start, left = interval(stretches, stretch_count, at, at + width, needed, bands)
                 if start < 0:
                     continue
-            score, other = _score(free[f, 0], at, slack_rows, slack_cols, height, width, left, rule)
+            score, other = score_place(free[f, 0], at, slack_rows, slack_cols, height, width, left, rule)
             if row < 0 or score < best or (score == best and other < second):
                 row, col, band = free[f, 0], at, start
                 best, second = score, other
@@ -127,7 +136,7 @@ def _choose(
 
 
 @compiled
-def _score(
+def score_place(
     row: int, col: int, slack_rows: int, slack_cols: int, height: int, width: int, left: int, rule: int
 ) -> tuple[int, int]:
     short, long = min(slack_rows, slack_cols), max(slack_rows, slack_cols)
@@ -145,7 +154,7 @@ def _score(
 
 
 @compiled
-def _interval(stretches: Ints, stretch_count: int, first: int, last: int, needed: int, bands: int) -> tuple[int, int]:
+def interval(stretches: Ints, stretch_count: int, first: int, last: int, needed: int, bands: int) -> tuple[int, int]:
     """(first bias row of the first free interval of `needed` in columns first..last-1 or -1, free bias rows left)."""
     mask = 0
     for s in range(stretch_count - 1):
@@ -164,7 +173,7 @@ def _interval(stretches: Ints, stretch_count: int, first: int, last: int, needed
 
 
 @compiled
-def _take(stretches: Ints, count: int, first: int, last: int, band: int, needed: int) -> int:
+def take_bands(stretches: Ints, count: int, first: int, last: int, band: int, needed: int) -> int:
     """Mark bias rows band..band+needed-1 of columns first..last-1 as taken, in place; the new count of stretches."""
     for edge in (first, last):
         s = 0

@@ -13,8 +13,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from bitline.pack.layout_decode import _score as score_of  # pyright: ignore[reportPrivateUsage]
-from bitline.pack.layout_decode import cut_free  # pyright: ignore[reportPrivateUsage]
+from bitline.pack.layout_decode import cut_free, score_place
 from bitline.pack.layout_random import draw
 from bitline.pack.maxrects import Ints, compiled
 
@@ -30,7 +29,7 @@ RESTART = 500
 
 @compiled
 def keys_of(pieces: Ints, genes: Ints, rows: int, cols: int, limit: int, keys: Ints) -> None:
-    """How large every piece is, negative: its share of a bin's cells, sides, load or several of these, weighted."""
+    """How large every piece is, negative: its share of a bin's cells, sides or load, times its weight."""
     count = len(pieces)
     measure = genes[count, 0]
     for p in range(count):
@@ -120,7 +119,7 @@ def decode(
                 slack_cols = free[b, f, 3] - free[b, f, 1] - width
                 if slack_rows < 0 or slack_cols < 0:
                     continue
-                score, other = score_of(free[b, f, 0], free[b, f, 1], slack_rows, slack_cols, height, width, 0, rule)
+                score, other = score_place(free[b, f, 0], free[b, f, 1], slack_rows, slack_cols, height, width, 0, rule)
                 if (
                     chosen < 0
                     or first < best
