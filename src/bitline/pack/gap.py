@@ -21,15 +21,16 @@ Proof = Literal["area", "dff", "clique", "scale", "shares", "places"]
 Turn = Literal["search", "scale", "shares", "places"]
 
 TURNS: Final[tuple[tuple[Turn, float], ...]] = (
-    ("search", 0.06),
-    ("scale", 0.16),
-    ("shares", 0.18),
+    ("search", 0.08),
+    ("scale", 0.14),
+    ("shares", 0.20),
+    ("search", 0.12),
+    ("places", 0.26),
     ("search", 0.20),
-    ("places", 0.24),
-    ("search", 0.16),
 )
 """What has its turn, and for which share of the time. Easy packings are found at once, and easy proofs end early; what
 a turn leaves is there for the last one."""
+FEW: Final = 40  # pieces for whose places the prover is asked; with more it hardly ever answers
 ENDLESS_SECONDS: Final = 20.0  # the time that is shared out where none is given
 
 
@@ -56,6 +57,7 @@ def narrow(
     started = time.perf_counter()
     shared = ENDLESS_SECONDS if seconds is None else seconds
     bound = best_bound(pieces, rows, cols)
+    few = len(pieces) - sum(group.times * (1 + len(group.partners)) for group in bound.groups) <= FEW
     search = packings(pieces, rows=rows, cols=cols, seed=seed)
     found = Found(packing=next(search), bound=bound.value, proof=bound.which)
     yield found
@@ -71,7 +73,7 @@ def narrow(
                 yield found
                 if found.optimal or (end is not None and time.perf_counter() >= end):
                     break
-        else:
+        elif turn != "places" or few:
             found = _proved(found, turn, pieces, rows, cols, min(left, share * shared))
             yield found
 
