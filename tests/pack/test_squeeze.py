@@ -81,7 +81,7 @@ def open_cases() -> list[Pieces]:
 
 def test_it_finds_what_sorting_misses() -> None:
     opened = open_cases()
-    assert len(opened) >= 20
+    assert len(opened) >= 15
     closed = 0
     for pieces in opened:
         found = pack(pieces, rows=40, cols=40, steps=3000)

@@ -54,7 +54,7 @@ def dff_bound(pieces: Sequence[tuple[int, int]], rows: int, cols: int) -> int:
     if not pieces:
         return 0
     kinds, count = kinds_of(pieces)
-    return strongest(kinds, count, rows, cols)[0]
+    return max(strongest(kinds, count, rows, cols)[0], area_bound(pieces, rows, cols))
 
 
 def lower_bound(pieces: Sequence[tuple[int, int]], rows: int, cols: int) -> tuple[int, Which]:

@@ -19,18 +19,21 @@ Pair = tuple[Ints, int]
 
 MAX_STEPS: Final = 100  # of the staircase functions; Fekete and Schepers use as many, more steps seldom help
 EXACT_FLOAT: Final = 2**53
+MIX: Final = 0x1E3779B97F4A7C15  # any odd number without a pattern
+MOST_VALUES: Final = 100_000  # of the functions on the sizes; above it fewer functions are tried
+MOST_WORK: Final = 2e7  # products in a table of all pairs, some 5 ms; likewise
 
 
-def dual_feasible(sizes: Ints, capacity: int) -> tuple[Ints, Ints]:
+def dual_feasible(sizes: Ints, capacity: int, step: int = 1) -> tuple[Ints, Ints]:
     """`values[f, i]` of every function for every size, and `caps[f]`, the value of the capacity itself.
 
     Three families: sizes below p count nothing and those above C - p a whole bin (`f_0` of Carlier, Clautiaux and
     Moukrim 2007); rounding to multiples of p (`f_2` there); staircases of k steps (`u^k` of Fekete and Schepers 2001,
-    times k * C).
+    times k * C). Of each, one function in `step`, the identity among them.
     """
     x = sizes[np.newaxis, :]
-    p = np.arange(1, max(capacity // 2, 1) + 1, dtype=np.int64)[:, np.newaxis]
-    k = np.arange(1, min(capacity, MAX_STEPS) + 1, dtype=np.int64)[:, np.newaxis]
+    p = np.arange(1, max(capacity // 2, 1) + 1, step, dtype=np.int64)[:, np.newaxis]
+    k = np.arange(1, min(capacity, MAX_STEPS) + 1, step, dtype=np.int64)[:, np.newaxis]
 
     whole_or_nothing = np.where(x > capacity - p, capacity, np.where(x < p, 0, x))
     multiples = np.where(
@@ -55,16 +58,28 @@ def distinct_functions(sizes: Ints, capacity: int) -> tuple[Ints, Ints]:
 
 @lru_cache(maxsize=32)
 def _on_kinds(kinds: tuple[int, ...], capacity: int) -> tuple[Ints, Ints]:
-    values, caps = dual_feasible(np.asarray(kinds, dtype=np.int64), capacity)
-    distinct = np.unique(np.column_stack((values, caps)), axis=0)
-    return distinct[:, :-1], distinct[:, -1]
+    step = 1 + capacity * len(kinds) // MOST_VALUES
+    values, caps = dual_feasible(np.asarray(kinds, dtype=np.int64), capacity, step)
+    table = np.column_stack((values, caps))
+    mixed = table @ (np.arange(1, table.shape[1] + 1, dtype=np.int64) * MIX)  # wraps; a collision loses a function
+    _, first = np.unique(mixed, return_index=True)
+    return values[first], caps[first]
+
+
+def _thinned(values: Ints, caps: Ints, kinds: int) -> tuple[Ints, Ints]:
+    """As many of the functions as `MOST_WORK` allows for a table of pairs, evenly spread."""
+    most = max(1, int((MOST_WORK / kinds) ** 0.5))
+    if len(caps) <= most:
+        return values, caps
+    some = np.linspace(0, len(caps) - 1, most).astype(np.int64)
+    return values[some], caps[some]
 
 
 def strongest(kinds: Ints, count: Ints, rows: int, cols: int) -> tuple[int, tuple[Ints, int], tuple[Ints, int]]:
     """The best bound of all pairs for `count[i]` pieces of `kinds[i]`, and its two functions: the values of each kind
     and of a bin."""
-    row_values, row_caps = distinct_functions(kinds[:, 0], rows)
-    col_values, col_caps = distinct_functions(kinds[:, 1], cols)
+    row_values, row_caps = _thinned(*distinct_functions(kinds[:, 0], rows), len(kinds))
+    col_values, col_caps = _thinned(*distinct_functions(kinds[:, 1], cols), len(kinds))
     assert int(count.sum()) * int(row_caps.max()) * int(col_caps.max()) < EXACT_FLOAT, "bins too large for exact sums"
     totals = (row_values * count).astype(np.float64) @ col_values.T.astype(np.float64)  # BLAS, exact below 2**53
     bounds = -(-totals.astype(np.int64) // np.outer(row_caps, col_caps))

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 from bitline.pack.maxrects import Ints, compiled
 
-FIRST, SNUG, WIDEST = range(3)
-"""Which piece a segment takes: the first that fits, the one with the most edges flush, or the widest; ties: the first
-in order."""
-TURNED = 3
+FIRST, SNUG = range(2)
+"""Which piece a segment takes: the first that fits, or the one with the most edges flush, the first of equals."""
+TURNED = 2
 """Added to the choice: the skyline rises along the columns instead of the rows."""
-RULES = tuple(range(6))
+RULES = (FIRST, SNUG, TURNED + FIRST, TURNED + SNUG)
 
 
 @compiled
@@ -91,7 +90,7 @@ def _choose(
             continue
         if choice == FIRST:
             return i
-        score = 2 * (width == room) + (height == left) + (height == right) if choice == SNUG else width
+        score = 2 * (width == room) + (height == left) + (height == right)
         if score > best_score:
             best, best_score = i, score
     return best
