@@ -16,9 +16,11 @@ from bitline.pack.maxrects import Ints, compiled
 
 ROWS, COLS, STEP, BANDS, TILED_ROWS, TILED_COLS, SMALL_ROWS, SMALL_COLS = range(8)
 """Columns of `wholes`. Tiles that fill a bin are gone: rows 0..TILED_ROWS-1 of columns 0..TILED_COLS-1."""
+NO_SLIVERS = 3
+"""A preference: to be cut where the rest of a free rectangle would be too small for anything."""
 WEIGHT, ORIENT, PREFER = range(3)
 """Columns of `genes`; the last line holds MEASURE, RULE, SLACK of all."""
-MEASURES, RULES, SLACKS, PREFERENCES = 5, 5, 4, 3
+MEASURES, RULES, SLACKS, PREFERENCES = 5, 5, 4, 4
 
 WHOLE, ROW_OFFSET, COL_OFFSET, HEIGHT, WIDTH, BIN, ROW, COL, BAND = range(9)
 """Columns of `parts`."""
@@ -68,9 +70,45 @@ def decode(
             stretches[ready, 1, 0], stretches[ready, 1, 1] = cols, 0
             _measure(free[ready], len(template), largest[ready])
             ready += 1
+        fussy = genes[w, PREFER] == NO_SLIVERS
+        small_rows, small_cols = wholes[w, SMALL_ROWS] if fussy else 0, wholes[w, SMALL_COLS] if fussy else 0
         b, row, col, band, part_rows, part_cols = _fit(
-            free, free_count, largest, stretches, stretch_count, seen, height, width, needed, bands, rule
+            free,
+            free_count,
+            largest,
+            stretches,
+            stretch_count,
+            seen,
+            height,
+            width,
+            needed,
+            bands,
+            rule,
+            small_rows,
+            small_cols,
         )
+        if b < 0 and fussy:
+            b, row, col, band, part_rows, part_cols = _fill(
+                free,
+                free_count,
+                largest,
+                stretches,
+                stretch_count,
+                seen,
+                height,
+                width,
+                needed,
+                bands,
+                wholes[w],
+                genes[w],
+                slack,
+                small_rows,
+                small_cols,
+            )
+            if b < 0:
+                b, row, col, band, part_rows, part_cols = _fit(
+                    free, free_count, largest, stretches, stretch_count, seen, height, width, needed, bands, rule, 0, 0
+                )
         if b < 0:
             b, row, col, band, part_rows, part_cols = _fill(
                 free,
@@ -86,6 +124,8 @@ def decode(
                 wholes[w],
                 genes[w],
                 slack,
+                0,
+                0,
             )
         if b < 0 or found == len(parts) or count + 2 >= len(waiting):
             unplaced += height * width
@@ -180,8 +220,11 @@ def _fit(
     needed: int,
     bands: int,
     rule: int,
+    small_rows: int,
+    small_cols: int,
 ) -> tuple[int, int, int, int, int, int]:
-    """(bin, row, col, band, rows, cols) where it fits whole, by the rule; bin -1 where it does not."""
+    """(bin, row, col, band, rows, cols) where it fits whole, by the rule; bin -1 where it does not. No free rectangle
+    counts of which it would leave less than small_rows x small_cols."""
     chosen, row, col, band = -1, 0, 0, 0
     best, second = 0, 0
     for b in range(bins):
@@ -191,7 +234,7 @@ def _fit(
         for f in range(free_count[b]):
             slack_rows = free[b, f, 2] - free[b, f, 0] - height
             slack_cols = free[b, f, 3] - free[b, f, 1] - width
-            if slack_rows < 0 or slack_cols < 0:
+            if slack_rows < 0 or slack_cols < 0 or 0 < slack_rows < small_rows or 0 < slack_cols < small_cols:
                 continue
             for t in range(tries):
                 at = free[b, f, 1]
@@ -226,8 +269,11 @@ def _fill(
     whole: Ints,
     gene: Ints,
     slack: int,
+    left_rows: int,
+    left_cols: int,
 ) -> tuple[int, int, int, int, int, int]:
-    """(bin, row, col, band, rows, cols) of the part to cut off: it fills most of a free rectangle; bin -1: none."""
+    """(bin, row, col, band, rows, cols) of the part to cut off: it fills most of a free rectangle and leaves nothing
+    or at least left_rows x left_cols of it; bin -1: none."""
     chosen, row, col, band, rows, cols = -1, 0, 0, 0, 0, 0
     best = 0
     for b in range(bins):
@@ -236,7 +282,7 @@ def _fill(
         tries = 1 if needed == 0 else stretch_count[b] + 1
         for f in range(free_count[b]):
             r0, c0, r1, c1 = free[b, f, 0], free[b, f, 1], free[b, f, 2], free[b, f, 3]
-            high = _cut_side(height, r1 - r0, whole[SMALL_ROWS], whole[STEP])
+            high = _cut_side(height, r1 - r0, whole[SMALL_ROWS], whole[STEP], left_rows)
             if high == 0:
                 continue
             for t in range(tries):
@@ -248,7 +294,7 @@ def _fill(
                 wide, start = c1 - at, 0
                 if needed > 0:
                     wide, start = _reach(stretches[b], stretch_count[b], at, c1, needed, bands)
-                wide = _cut_side(width, wide, whole[SMALL_COLS], 1)
+                wide = _cut_side(width, wide, whole[SMALL_COLS], 1, left_cols)
                 if wide == 0:
                     continue
                 if needed > 0:
@@ -263,11 +309,13 @@ def _fill(
 
 
 @compiled
-def _cut_side(side: int, room: int, small: int, step: int) -> int:
+def _cut_side(side: int, room: int, small: int, step: int, left: int) -> int:
     """The largest length of at most `room` that may be cut off a side; 0 where there is none."""
-    if side <= room:
+    if side <= room and (side == room or room - side >= left):
         return side
     length = min(room, side - small) // step * step
+    if 0 < room - length < left:
+        length = min(room - left, side - small) // step * step
     return length if length >= small else 0
 
 

@@ -42,8 +42,11 @@ def fewest_bins(
     seed: int,
 ) -> tuple[Ints, int] | None:
     """(parts as in `cutting_decode`, steps) of the cheapest cutting into the fewest bins that the search reaches, from
-    `limits[0]` on and up to `limits[1]`; None where there is none. Every number of bins gets `steps` steps; of the
-    time until `until`, half of what is left."""
+    `limits[0]` on and up to `limits[1]`; None where there is none.
+
+    Every number of bins gets `steps` steps, and where these fail as many that leave no slivers; of the time until
+    `until`, half of what is left.
+    """
     down, across, goal = _fewest_parts(table, bin, prices)
     most_parts = 8 * int((down * across).sum()) + 64
     enough = most_parts if limits[1] is None else limits[1]
@@ -51,10 +54,13 @@ def fewest_bins(
     while bins <= enough:
         now = time.monotonic()
         share = until if until is None or bins == enough else now + (until - now) / 2
-        found, unplaced, taken = _search(table, bin, bins, prices, goal, most_parts, steps, share, seed)
-        done += taken
-        if found is not None:
-            return found, done
+        unplaced = NEVER
+        for fussy in (False, True):
+            found, left, taken = _search(table, bin, bins, (*prices, goal), most_parts, steps, share, seed, fussy=fussy)
+            done += taken
+            unplaced = min(unplaced, left)
+            if found is not None:
+                return found, done
         if bins == enough:
             return None
         bins = min(enough, bins + max(1, unplaced // bin.area))
@@ -82,14 +88,16 @@ def _search(
     table: Ints,
     bin: Bin,
     bins: int,
-    prices: tuple[int, int],
-    goal: int,
+    prices: tuple[int, int, int],
     most_parts: int,
     steps: int,
     until: float | None,
     seed: int,
+    *,
+    fussy: bool,
 ) -> tuple[Ints | None, int, int]:
-    """(parts or None, cells without a place, steps) for this number of bins."""
+    """(parts or None, cells without a place, steps) for this number of bins. `prices`: of a part below row 0, of any
+    other, and of a cutting that cannot be cheaper."""
     count = len(table)
     genes = np.zeros((count + 1, 3), dtype=np.int64)
     genes[:count, 0], genes[count, 2] = EVEN, 1
@@ -108,14 +116,14 @@ def _search(
         np.zeros((most_parts, 9), dtype=np.int64),
     )
     best = np.zeros((most_parts, 9), dtype=np.int64)
-    template, price = start_states(bin).free, np.array(prices, dtype=np.int64)
+    template, price, goal = start_states(bin).free, np.array(prices[:2], dtype=np.int64), prices[2]
     chunk = max(1, CHUNK // most_parts)
     done = 0
     while done < steps:
         now = min(chunk, steps - done)
         with uninterrupted():
             search_cuts(
-                *(table, genes, best_genes, bins, bin.cols, bin.bands, template, price, goal, now),
+                *(table, genes, best_genes, bins, bin.cols, bin.bands, template, price, goal, int(fussy), now),
                 *(random, state, *scratch, best),
             )
         done = int(state[STEPS])

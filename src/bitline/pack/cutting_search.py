@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from bitline.pack.cutting_decode import (
     MEASURES,
+    NO_SLIVERS,
     ORIENT,
     PREFER,
     PREFERENCES,
@@ -27,6 +28,8 @@ UNPLACED, COST, FOUND, BEST_UNPLACED, BEST_COST, BEST_FOUND, IDLE, STEPS = range
 EVEN = 256
 """Weight of a matrix before the search changes it."""
 RESTART = 400
+STARTS = 20
+"""Steps that begin a search, for every even preference but `NO_SLIVERS`, or for that: every rule with even weights."""
 
 
 @compiled
@@ -40,6 +43,7 @@ def search_cuts(
     template: Ints,
     prices: Ints,
     goal: int,
+    fussy: int,
     steps: int,
     random: Ints,
     state: Ints,
@@ -54,20 +58,25 @@ def search_cuts(
 ) -> None:
     """So many steps, ending where all cells have a place at a cost of `goal` or less.
 
+    `fussy`: begin with all matrices that prefer `NO_SLIVERS`, which fills bins to the last cell and cuts very often.
     `prices`: of a part below the first rows of its matrix, and of any other. `best` are the parts of the best cutting.
     """
     count = len(wholes)
+    starts = STARTS if fussy else NO_SLIVERS * STARTS
     tried = genes.copy()
     for _ in range(steps):
         if state[BEST_UNPLACED] == 0 and state[BEST_COST] <= goal:
             return
         tried[:] = genes
-        first = state[STEPS] == 0
-        kicked = not first and state[IDLE] >= RESTART
-        if kicked:
+        turn = state[STEPS]
+        first, starting = turn == 0, turn < starts
+        kicked = starting or state[IDLE] >= RESTART
+        if starting:
+            _start(tried, turn, fussy)
+        elif kicked or turn == starts:
             tried[:] = best_genes
             _mutate(tried, random, 2 + draw(random, max(3, count // 2)))
-        elif not first:
+        else:
             _mutate(tried, random, 1 + draw(random, 3))
         state[STEPS] += 1
         state[IDLE] = 0 if kicked else state[IDLE] + 1
@@ -108,17 +117,29 @@ def search_cuts(
 
 
 @compiled
+def _start(genes: Ints, turn: int, fussy: int) -> None:
+    last = len(genes) - 1
+    genes[:last, WEIGHT], genes[:last, ORIENT] = EVEN, 0
+    genes[:last, PREFER] = NO_SLIVERS if fussy else turn // STARTS
+    genes[last, 0], genes[last, 1], genes[last, 2] = turn % 2, turn // 4 % RULES, 1 - turn // 2 % 2
+
+
+@compiled
 def _mutate(genes: Ints, random: Ints, times: int) -> None:
     last = len(genes) - 1
     for _ in range(times):
         w = draw(random, last)
         kind = draw(random, 16)
-        if kind < 10:
+        if kind < 5:
             genes[w, WEIGHT] = 32 + draw(random, 1024)
+        elif kind < 10:
+            genes[w, WEIGHT] = max(8, genes[w, WEIGHT] * (85 + draw(random, 33)) // 100)
         elif kind < 12:
             genes[w, ORIENT] = 1 - genes[w, ORIENT]
         elif kind < 14:
-            genes[w, PREFER] = draw(random, PREFERENCES)
+            prefer = draw(random, PREFERENCES)
+            end = w + (1 + draw(random, 1 + last // 8) if draw(random, 4) == 0 else 1)
+            genes[w : min(last, end), PREFER] = prefer
         elif kind == 14:
             genes[last, 0] = draw(random, MEASURES)
         elif draw(random, 2):

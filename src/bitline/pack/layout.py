@@ -26,8 +26,8 @@ Ints = npt.NDArray[np.int64]
 
 MAX_BANDS: Final = 64
 """Bias rows of a bin are the bits of a word."""
-CHUNK: Final = 200
-"""Search steps of one call of compiled code, so that an interrupt waits for less than a second."""
+CHUNK: Final = 20_000
+"""Pieces times search steps of one call of compiled code, so that an interrupt waits for less than a second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,10 +95,11 @@ def _search(sizes: Ints, states: States, floor: int, max_bins: int, steps: int, 
             return best
     order, rule = start[0].copy(), start[1]
     random = random_state(seed)
-    for done in range(0, steps, CHUNK):
+    chunk = max(1, CHUNK // len(sizes))
+    for done in range(0, steps, chunk):
         positions = np.zeros((len(sizes), 4), dtype=np.int64)
         with uninterrupted():
-            bins = improve_layout(order, sizes, *form, rule, floor, min(CHUNK, steps - done), random, positions)
+            bins = improve_layout(order, sizes, *form, rule, floor, min(chunk, steps - done), random, positions)
         if bins <= allowed:
             best, allowed = positions, bins - 1
         if bins <= floor:
