@@ -149,11 +149,12 @@ def spread_over(
     is as good, or where arrays are no plain rectangles."""
     if not bin_of(shape).plain:
         return layout
-    found = spread(
+    found = _apart(blocks, arrays) or spread(
         pieces_of(blocks),
         rows=shape.rows,
         cols=shape.cols,
         bins=arrays,
+        start=layout.spots,
         steps=SPREAD_STEPS,
         seed=options.seed,
         seconds=options.time_limit,
@@ -170,6 +171,11 @@ def spread_over(
         spots=spots,
         certificate=certificate(len(numbers), claim.lower_bound, claim.bound, solver=claim.proof == "solver"),
     )
+
+
+def _apart(blocks: Sequence[CutBlock], arrays: int) -> tuple[Spot, ...] | None:
+    """Every block in an array of its own, where there are so many."""
+    return tuple(Spot(bin=n, row=0, col=0) for n in range(len(blocks))) if len(blocks) <= arrays else None
 
 
 def _busiest(blocks: Sequence[CutBlock], spots: Sequence[Spot]) -> int:
