@@ -60,10 +60,16 @@ def fill_bin(
     free[0, 0], free[0, 1], free[0, 2], free[0, 3] = 0, 0, rows, cols
     free_count = 1
     refused = 0
+    tallest, widest = rows, cols  # of the free rectangles
+    no_height, no_width = rows + 1, cols + 1  # the last refused: free rectangles only shrink, so no larger one fits
     for turn in range(count):
         piece = waiting[turn]
         height, width = sizes[piece, 0], sizes[piece, 1]
-        best = _choose(free, free_count, height, width, rule)
+        best = -1
+        if height <= tallest and width <= widest and (height < no_height or width < no_width):
+            best = _choose(free, free_count, height, width, rule)
+            if best < 0:
+                no_height, no_width = height, width
         if best < 0:
             waiting[refused] = piece
             refused += 1
@@ -73,6 +79,9 @@ def fill_bin(
         if len(free) < 6 * free_count:  # what `_cut` asks for
             free = np.concatenate((free, np.empty((6 * free_count, 4), np.int64)))
         free_count = _cut(free, free_count, row, col, row + height, col + width, low_rows, low_cols)
+        tallest, widest = 0, 0
+        for f in range(free_count):
+            tallest, widest = max(tallest, free[f, 2] - free[f, 0]), max(widest, free[f, 3] - free[f, 1])
     return refused
 
 
