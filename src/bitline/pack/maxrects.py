@@ -130,6 +130,8 @@ def _cut(free: Ints, count: int, row: int, col: int, row_end: int, col_end: int,
         else:
             target = kept
             kept += 1
+            if target == f:
+                continue
         free[target, 0], free[target, 1], free[target, 2], free[target, 3] = a0, b0, a1, b1
     end = kept
     for t in range(room - 1, room - 1 - touched, -1):
