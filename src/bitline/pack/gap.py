@@ -26,8 +26,8 @@ TURNS: Final[tuple[tuple[Turn, float], ...]] = (
     ("search", 0.10),
     ("shares", 0.20),
     ("search", 0.10),
-    ("places", 0.24),
-    ("search", 0.20),
+    ("places", 0.36),
+    ("search", 0.08),
 )
 """What has its turn, and for which share of the time. Easy packings are found at once, and easy proofs end early; what
 a turn leaves is there for the last one."""
