@@ -50,7 +50,7 @@ def test_search_and_prover_together_find_the_optimum(case: tuple[Pieces, int, in
     ],
 )
 def test_what_proves_it(pieces: Pieces, size: int, bins: int, proof: str) -> None:
-    *_, last = narrow(pieces, rows=size, cols=size, seconds=20.0)
+    *_, last = narrow(pieces, rows=size, cols=size, seconds=5.0)
     assert (last.packing.bins, last.bound, last.proof) == (bins, bins, proof)
 
 

@@ -21,12 +21,13 @@ Proof = Literal["area", "dff", "clique", "scale", "shares", "places"]
 Turn = Literal["search", "scale", "shares", "places"]
 
 TURNS: Final[tuple[tuple[Turn, float], ...]] = (
-    ("search", 0.08),
+    ("search", 0.02),
     ("scale", 0.14),
+    ("search", 0.10),
     ("shares", 0.20),
-    ("search", 0.12),
-    ("places", 0.26),
-    ("search", 0.20),
+    ("search", 0.10),
+    ("places", 0.36),
+    ("search", 0.08),
 )
 """What has its turn, and for which share of the time. Easy packings are found at once, and easy proofs end early; what
 a turn leaves is there for the last one."""

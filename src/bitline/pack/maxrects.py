@@ -36,44 +36,45 @@ def first_fit(order: Ints, sizes: Ints, rows: int, cols: int, rule: int, max_bin
     """
     waiting = order.copy()
     count = len(order)
+    low_rows, low_cols = rows, cols  # of the waiting pieces: lower or narrower free rectangles are not kept
+    for piece in order:
+        low_rows, low_cols = min(low_rows, sizes[piece, 0]), min(low_cols, sizes[piece, 1])
     free = np.empty((256, 4), np.int64)
     bins = 0
     while count > 0:
         if bins == max_bins:
             return max_bins + 1
-        count = fill_bin(waiting, count, sizes, rows, cols, rule, bins, positions, free)
+        free[0, 0], free[0, 1], free[0, 2], free[0, 3] = 0, 0, rows, cols
+        free_count = 1
+        tallest, widest = rows, cols  # of the free rectangles
+        no_height, no_width = rows + 1, cols + 1  # the last refused: free rectangles only shrink, so no larger one fits
+        next_rows, next_cols = rows, cols
+        refused = 0
+        for turn in range(count):
+            piece = waiting[turn]
+            height, width = sizes[piece, 0], sizes[piece, 1]
+            best = -1
+            if height <= tallest and width <= widest and (height < no_height or width < no_width):
+                best = _choose(free, free_count, height, width, rule)
+                if best < 0:
+                    no_height, no_width = height, width
+            if best < 0:
+                waiting[refused] = piece
+                refused += 1
+                next_rows, next_cols = min(next_rows, height), min(next_cols, width)
+                continue
+            row, col = free[best, 0], free[best, 1]
+            positions[piece, 0], positions[piece, 1], positions[piece, 2] = bins, row, col
+            if len(free) < 6 * free_count:  # what `_cut` asks for
+                free = np.concatenate((free, np.empty((6 * free_count, 4), np.int64)))
+            free_count = _cut(free, free_count, row, col, row + height, col + width, low_rows, low_cols)
+            tallest, widest = 0, 0
+            for f in range(free_count):
+                tallest, widest = max(tallest, free[f, 2] - free[f, 0]), max(widest, free[f, 3] - free[f, 1])
+        count = refused
+        low_rows, low_cols = next_rows, next_cols
         bins += 1
     return bins
-
-
-@compiled
-def fill_bin(
-    waiting: Ints, count: int, sizes: Ints, rows: int, cols: int, rule: int, number: int, positions: Ints, free: Ints
-) -> int:
-    """Put those of `waiting[:count]` that fit into bin `number`; the others move to the front, their count returns.
-
-    `free` is a workspace of at least 6 rectangles. Free rectangles too low or too narrow for every piece are not kept.
-    """
-    low_rows, low_cols = rows, cols
-    for turn in range(count):
-        low_rows, low_cols = min(low_rows, sizes[waiting[turn], 0]), min(low_cols, sizes[waiting[turn], 1])
-    free[0, 0], free[0, 1], free[0, 2], free[0, 3] = 0, 0, rows, cols
-    free_count = 1
-    refused = 0
-    for turn in range(count):
-        piece = waiting[turn]
-        height, width = sizes[piece, 0], sizes[piece, 1]
-        best = _choose(free, free_count, height, width, rule)
-        if best < 0:
-            waiting[refused] = piece
-            refused += 1
-            continue
-        row, col = free[best, 0], free[best, 1]
-        positions[piece, 0], positions[piece, 1], positions[piece, 2] = number, row, col
-        if len(free) < 6 * free_count:  # what `_cut` asks for
-            free = np.concatenate((free, np.empty((6 * free_count, 4), np.int64)))
-        free_count = _cut(free, free_count, row, col, row + height, col + width, low_rows, low_cols)
-    return refused
 
 
 @compiled
@@ -121,6 +122,8 @@ def _cut(free: Ints, count: int, row: int, col: int, row_end: int, col_end: int,
         else:
             target = kept
             kept += 1
+            if target == f:
+                continue
         free[target, 0], free[target, 1], free[target, 2], free[target, 3] = a0, b0, a1, b1
     end = kept
     for t in range(room - 1, room - 1 - touched, -1):
