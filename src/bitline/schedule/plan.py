@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 from bitline.ir.kernels import BYTES, MatMul, Network, Pool, inputs_of, outputs_of
 from bitline.ir.residency import ArrayRegion, Block, BlockResidency
@@ -170,7 +171,7 @@ def block_residencies(network: Network, schedule: Schedule) -> tuple[BlockReside
     """Every block of every matrix with its place and the steps during which it lies there, in dependency order.
 
     A matrix that several kernels of a segment share is listed with the first. A cycled block is listed with the array
-    of its first pass; later passes go round the same ring.
+    of its first pass; later passes go round the same ring. Copies of a block have the same cells.
     """
     found: list[BlockResidency] = []
     listed: set[tuple[str, int]] = set()
@@ -184,21 +185,24 @@ def block_residencies(network: Network, schedule: Schedule) -> tuple[BlockReside
         tiles = -(-height // plan_.tile_rows) * -(-width // plan_.tile_cols)
         segment = schedule.segments[plan_.segment]
         rounds = 0
+        stored: dict[tuple[Block, ...], int] = {}
         for job in plan_.jobs:
             rows = kernel.matrix.rows if kernel.matrix.groups > 1 else 0
             resident = job.weights == "resident"
+            start = cells_at = stored.setdefault(job.originals, cells) if resident else cells
             top = 0
-            for unit in range(job.units):
+            for copy, unit in product(range(job.copies), range(job.units)):
+                cells_at = start if unit == 0 else cells_at
                 for i, piece in enumerate(job.pieces):
-                    block: Block = unit_block(piece, job, unit, rows, kernel.matrix.cols)
+                    block = unit_block(piece, job, unit, rows, kernel.matrix.cols)
                     turn, array = _round(job, unit, i)
                     top = max(top, turn + 1)
                     found.append(
                         BlockResidency(
-                            block=block,
+                            block=replace(block, copy=block.copy + copy),
                             region=ArrayRegion(
                                 core=job.first_core + unit % job.cores,
-                                array=array,
+                                array=array + copy * job.chunk,
                                 w_row_start=piece.w_row_start,
                                 w_col_start=piece.w_col_start,
                             ),
@@ -207,9 +211,10 @@ def block_residencies(network: Network, schedule: Schedule) -> tuple[BlockReside
                             to_step=segment.last if resident else plan_.kernel,
                             round=0 if resident else rounds + turn,
                             loads=0 if schedule.resident else passes * (tiles if job.weights == "cycled" else 1),
-                            cells_at=cells,
+                            cells_at=cells_at,
                         )
                     )
-                    cells += block.rows * block.cols
+                    cells_at += block.rows * block.cols
+                    cells = max(cells, cells_at)
             rounds += 0 if resident else top
     return tuple(found)
