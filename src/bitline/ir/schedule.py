@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from bitline.core.canonical import SPARSE
-
 from bitline.ir.residency import Block, TensorResidency
 
 ResultSpace = Literal["output", "psum", "input"]

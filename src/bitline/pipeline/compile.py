@@ -22,11 +22,13 @@ from bitline.ir.trace import Trace
 from bitline.isa import binary
 from bitline.lower.golden import golden_model
 from bitline.lower.kernels import Lowered, lower
+from bitline.pipeline.copies import deal_budget
 from bitline.place.cores import pack_segment
 from bitline.place.cuts import ColumnStrip, cut_matrix
 from bitline.quant.options import QuantOptions
 from bitline.quant.ptq import is_quantized, quantize
 from bitline.schedule.plan import Planned, plan
+from bitline.schedule.stream import check_streams
 from bitline.schedule.tiling import Buffers, StripPlan
 from bitline.sim import timing
 from bitline.target.arrays import array_math
@@ -146,9 +148,12 @@ def matrix_strips(network: Network, chip: Chip) -> dict[int, tuple[ColumnStrip, 
     }
 
 
-def make_plan(network: Network, chip: Chip, stream: int = 1, stretches: bool = False) -> Planned:
+def make_plan(
+    network: Network, chip: Chip, stream: int = 1, stretches: bool = False, budget: int | None = None
+) -> Planned:
     """Placement and schedule; the packer answers the schedule's questions. `stream`: inputs of one run; `stretches`:
-    every core holds neighbouring kernels, where kernels are otherwise spread over all cores."""
+    every core holds neighbouring kernels, where kernels are otherwise spread over all cores. `budget`: arrays for
+    copies of the weights; `stretches` then leaves cores to kernels without weights."""
     strips = matrix_strips(network, chip)
     matrices = {number: network.weights_of(number) for number in strips}
     fires = {k: kernel.pixels for k, kernel in enumerate(network.kernels) if isinstance(kernel, MatMul)}
@@ -165,7 +170,12 @@ def make_plan(network: Network, chip: Chip, stream: int = 1, stretches: bool = F
         for number, found in strips.items()
     }
     capacities = {"shared": chip.memory.shared_bytes.value, "dram": chip.memory.dram_bytes.value}
-    return plan(network, plain, pack, buffers(chip, network.name), capacities, stream)
+    shares = None
+    if budget is not None:
+        if stream > 1:
+            check_streams(network, resident=True)
+        shares = deal_budget(network, strips, chip, budget, stream=stream > 1, apart=stretches)
+    return plan(network, plain, pack, buffers(chip, network.name), capacities, stream, shares)
 
 
 def _packed(
@@ -220,11 +230,12 @@ def make_program(lowered: Lowered, planned: Planned, chip: Chip) -> Built:
     return build_program(lowered.network, planned.schedule, lowered.constants, machine)
 
 
-def plan_and_program(lowered: Lowered, chip: Chip, stream: int) -> tuple[Planned, Built]:
-    """Schedule and program; for a stream of inputs those of two ways to deal out the weights that take them faster."""
+def plan_and_program(lowered: Lowered, chip: Chip, stream: int, budget: int | None = None) -> tuple[Planned, Built]:
+    """Schedule and program; for a stream of inputs those of two ways to deal out the weights that take them faster.
+    `budget`: arrays for copies of the weights."""
 
     def made(stretches: bool) -> tuple[Planned, Built]:
-        planned = make_plan(lowered.network, chip, stream, stretches)
+        planned = make_plan(lowered.network, chip, stream, stretches, budget)
         return planned, make_program(lowered, planned, chip)
 
     if stream == 1:
@@ -239,12 +250,18 @@ def plan_and_program(lowered: Lowered, chip: Chip, stream: int) -> tuple[Planned
 
 
 def compile_model(
-    model: Model, samples: Mapping[str, Array] | None, chip: Chip, options: QuantOptions, stream: int = 1
+    model: Model,
+    samples: Mapping[str, Array] | None,
+    chip: Chip,
+    options: QuantOptions,
+    stream: int = 1,
+    budget: int | None = None,
 ) -> Compiled:
-    """All stages; nothing is checked yet. `stream`: inputs that one run takes as a pipeline. Raises `Refusal`."""
+    """All stages; nothing is checked yet. `stream`: inputs that one run takes as a pipeline; `budget`: arrays for copies
+    of the weights. Raises `Refusal`."""
     quantised = quantise(model, samples, options)
     lowered = with_states(to_kernels(quantised.model, chip), options.states)
-    planned, built = plan_and_program(lowered, chip, stream)
+    planned, built = plan_and_program(lowered, chip, stream, budget)
     program = binary.encode(built.program)
     trace = timing.trace(chip, built.program, len(lowered.network.kernels), planned.schedule.window)
     return Compiled(
