@@ -257,8 +257,8 @@ def compile_model(
     stream: int = 1,
     budget: int | None = None,
 ) -> Compiled:
-    """All stages; nothing is checked yet. `stream`: inputs that one run takes as a pipeline; `budget`: arrays for copies
-    of the weights. Raises `Refusal`."""
+    """All stages; nothing is checked yet. `stream`: inputs that one run takes as a pipeline; `budget`: arrays for
+    copies of the weights. Raises `Refusal`."""
     quantised = quantise(model, samples, options)
     lowered = with_states(to_kernels(quantised.model, chip), options.states)
     planned, built = plan_and_program(lowered, chip, stream, budget)

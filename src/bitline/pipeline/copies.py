@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from bitline.core.diagnostics import refuse
 from bitline.ir.kernels import MatMul, Network
 from bitline.place.cuts import ColumnStrip
-from bitline.place.duplication import Copies, lowest_latency, shortest_interval
+from bitline.place.duplication import Copies, copies, lowest_latency, shortest_interval
 from bitline.place.shares import Held, deal_evenly, deal_pipeline
 from bitline.schedule.shares import SharePlan
 from bitline.schedule.tiling import PIXELS_WANTED, StripPlan
@@ -21,13 +21,14 @@ SMALLER = 0.99
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Layer:
-    """A matrix, the kernels that share its copies, its blocks, and the pixels of all those kernels."""
+    """A matrix, the kernels that share its copies, its blocks, the pixels of all those kernels, and of the largest."""
 
     matrix: str
     kernels: tuple[int, ...]
     strips: tuple[ColumnStrip, ...]
     arrays: int
     fires: int
+    most: int
 
 
 def _layers(network: Network, strips: Mapping[int, tuple[ColumnStrip, ...]]) -> list[_Layer]:
@@ -44,7 +45,8 @@ def _layers(network: Network, strips: Mapping[int, tuple[ColumnStrip, ...]]) -> 
                 kernels=tuple(numbers),
                 strips=strips[numbers[0]],
                 arrays=sum(len(strip.blocks) for strip in strips[numbers[0]]),
-                fires=sum(_pixels(network, number) * network.passes(number) for number in numbers),
+                fires=sum(_pixels(network, number) for number in numbers),
+                most=max(_pixels(network, number) for number in numbers),
             )
         )
     return found
@@ -79,10 +81,17 @@ def deal_budget(
             "BL0101",
             f"a budget of {budget:,} arrays, but {chip.name} has {cores:,} cores x {each:,} = {cores * each:,}",
             place=network.name,
-            help=f"give at most `--array-budget {cores * each}`, or take more cores: `--set cores={-(-budget // each)}`",
+            help=f"give at most `--array-budget {cores * each}`, or take more: `--set cores={-(-budget // each)}`",
         )
-    choose = shortest_interval if stream else lowest_latency
-    chosen = choose(arrays, fires, budget)
+    search = shortest_interval if stream else lowest_latency
+
+    def choose(most: int) -> Copies | None:
+        """Copies under a budget; of a layer no more than it has pixels at a time, whoever shares it."""
+        found = search(arrays, fires, most)
+        few = [min(n, layer.most) for n, layer in zip(found.of, layers, strict=True)] if found else []
+        return copies(arrays, fires, few) if found else None
+
+    chosen = choose(budget)
     if chosen is None:
         raise refuse(
             "BL0101",
@@ -103,7 +112,7 @@ def deal_budget(
             found = deal_pipeline(matrices, copies=of, fires=fires, cores=cores, arrays=each, most_cols=sums)
         return found
 
-    dealt = _largest(chosen, deal, lambda less: choose(arrays, fires, less))
+    dealt = _largest(chosen, deal, choose)
     if dealt is None:
         raise refuse(
             "BL0101",
@@ -136,15 +145,15 @@ def _share_plans(
 ) -> dict[int, tuple[SharePlan, ...]]:
     before: Counter[str] = Counter()
     found: dict[int, tuple[SharePlan, ...]] = {}
-    for layer, copies, held in zip(layers, chosen.of, dealt, strict=True):
+    for layer, count, held in zip(layers, chosen.of, dealt, strict=True):
         first = before[layer.matrix]
-        shares = tuple(_share_plan(layer, one, first, copies) for one in held)
-        before[layer.matrix] += copies
+        shares = tuple(_share_plan(layer, one, first, count) for one in held)
+        before[layer.matrix] += count
         found |= dict.fromkeys(layer.kernels, shares)
     return found
 
 
-def _share_plan(layer: _Layer, held: Held, before: int, copies: int) -> SharePlan:
+def _share_plan(layer: _Layer, held: Held, before: int, count: int) -> SharePlan:
     """`before`: copies of the same matrix that other layers have."""
     array = held.first_array
     strips: list[StripPlan] = []
@@ -159,5 +168,5 @@ def _share_plan(layer: _Layer, held: Held, before: int, copies: int) -> SharePla
         copies=held.copies,
         arrays=held.arrays,
         first=held.first_copy,
-        of=copies,
+        of=count,
     )

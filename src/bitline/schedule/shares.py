@@ -1,7 +1,7 @@
 """Copies of the weights of a kernel: jobs for those on every core, and the share of the output pixels of each.
 
-Pixels are numbered row by row. Of d copies in all, those from copy c on begin with pixel c * q // d of q, so that no copy
-computes more than ceil(q / d); the pixels of a core go round the copies that lie on it.
+Pixels are numbered row by row. Of d copies in all, those from copy c on begin with pixel c * q // d of q, so that no
+copy computes more than ceil(q / d); the pixels of a core go round the copies that lie on it.
 """
 
 from __future__ import annotations
