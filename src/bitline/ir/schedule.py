@@ -165,6 +165,12 @@ class KernelSchedule:
         return tuple(sorted({core for job in self.jobs for core in range(job.first_core, job.last_core)}))
 
     @property
+    def copies(self) -> int:
+        """How often its weights lie in the arrays at once, each copy for a share of the pixels."""
+        first = self.jobs[0].strips[0].col
+        return sum(job.copies for job in self.jobs if job.strips[0].col == first)
+
+    @property
     def matrix_copy(self) -> tuple[str, int]:
         """(matrix, copy) of a kernel with weights: kernels with the same one share the blocks in the arrays."""
         block = self.jobs[0].pieces[0].block

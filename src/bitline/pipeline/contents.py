@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -162,6 +163,15 @@ def provenance(network: Network, program: Program) -> str:
     )
 
 
+def _copies(layers: Json) -> tuple[tuple[str, str, str], ...]:
+    """The line that says how often layers lie in the arrays; none where all lie there once."""
+    if not isinstance(layers, list):
+        return ()
+    counts = Counter(int(str(layer["copies"])) for layer in layers if isinstance(layer, dict))
+    text = ", ".join(f"{copies:,} of {many:,} layer{'s' * (many > 1)}" for copies, many in sorted(counts.items())[::-1])
+    return (("copies", text, "how often weights lie in arrays, each copy for a share of the output pixels"),)
+
+
 def facts_of(model: str, chip: Chip, figures: Mapping[str, Json]) -> Facts:
     """The headline of the report."""
     f = figures
@@ -211,6 +221,7 @@ def facts_of(model: str, chip: Chip, figures: Mapping[str, Json]) -> Facts:
             ),
             ("host", host, "what no unit of the chip does; the section Host says why"),
             ("arrays", f"{f['arrays_used']} of {f['arrays_available']}", "arrays that ever hold a block"),
+            *_copies(f.get("layers")),
             (
                 "utilisation",
                 f"{100 * number('utilisation'):.1f} %",

@@ -57,7 +57,10 @@ def price(contents: Contents, explained: Explained, change: Change) -> Lever | N
             return _lever(change, again, trace, replanned=False)
         lowered = Lowered(network=contents.network, constants=contents.constants)
         stream = contents.schedule.stream
-        planned, built = plan_and_program(lowered, chip, stream.inputs if stream else 1)
+        budget = contents.manifest.options.get("array_budget")
+        planned, built = plan_and_program(
+            lowered, chip, stream.inputs if stream else 1, int(budget) if budget else None
+        )
         trace = timing.trace(chip, built.program, len(contents.network.kernels), planned.schedule.window)
         again = explain_kernel(contents.network, planned.schedule, planned.blocks, trace, chip, explained.kernel)
         return _lever(change, again, trace, replanned=True)
