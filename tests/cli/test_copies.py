@@ -65,7 +65,7 @@ def test_the_summary_and_explain_speak_of_copies(model: Path, tmp_path: Path) ->
     said = compiled(model, tmp_path / "copied", "--stream", "12", "--array-budget", "40")
     assert said.status == 0
     (line,) = [line for line in said.out.splitlines() if line.strip().startswith("copies")]
-    assert "of 1 layer" in line
+    assert " of conv" in line
     answer = bitline("explain", str(tmp_path / "copied"), "conv")
     assert answer.status == 0, answer.err
     assert "copies of its weights lie in arrays of their own" in answer.out

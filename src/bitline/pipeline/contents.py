@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -167,8 +166,14 @@ def _copies(layers: Json) -> tuple[tuple[str, str, str], ...]:
     """The line that says how often layers lie in the arrays; none where all lie there once."""
     if not isinstance(layers, list):
         return ()
-    counts = Counter(int(str(layer["copies"])) for layer in layers if isinstance(layer, dict))
-    text = ", ".join(f"{copies:,} of {many:,} layer{'s' * (many > 1)}" for copies, many in sorted(counts.items())[::-1])
+    names: dict[int, list[str]] = {}
+    for layer in layers:
+        assert isinstance(layer, dict), layer
+        names.setdefault(int(str(layer["copies"])), []).append(str(layer["name"]))
+    text = ", ".join(
+        f"{copies:,} of {alike[0] if len(alike) == 1 else f'{len(alike):,} layers'}"
+        for copies, alike in sorted(names.items(), reverse=True)
+    )
     return (("copies", text, "how often weights lie in arrays, each copy for a share of the output pixels"),)
 
 
