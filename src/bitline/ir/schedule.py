@@ -168,7 +168,7 @@ class KernelSchedule:
     def copies(self) -> int:
         """How often its weights lie in the arrays at once, each copy for a share of the pixels."""
         first = self.jobs[0].strips[0].col
-        return sum(job.copies for job in self.jobs if job.strips[0].col == first)
+        return sum(job.copies for job in self.jobs if job.strips[0].col == first) if self.jobs[0].pieces else 1
 
     @property
     def matrix_copy(self) -> tuple[str, int]:

@@ -68,7 +68,7 @@ def plan(
                 placed |= together
         resident = len(found) == 1 and not streamed
     else:
-        found, resident = (Segment(first=0, last=len(network.kernels) - 1),), True
+        found, resident = (Segment(first=0, last=len(network.kernels) - 1),) if network.kernels else (), True
     if stream > 1:
         check_streams(network, resident)
     stages = _Stages(network, _fires(network, placed, shares), buffers.cores) if stream > 1 else None

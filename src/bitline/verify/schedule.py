@@ -40,7 +40,7 @@ CONSTANT: Final = "tables"
 """The memory of tensors that never change."""
 LARGEST: Final = 1 << 40
 """No honest address is larger; below it every sum here fits int64."""
-MOST_PIXELS: Final = 1 << 26
+MOST_PIXELS: Final = 1 << 25
 """Of a picture whose pixels are shared out."""
 MOST_COLUMNS: Final = 1 << 31
 """No honest job counts further; below it every product here fits int64."""
@@ -257,14 +257,14 @@ def _pixels(kernel: MatMul, plan: KernelSchedule, width: int) -> Iterator[Diagno
     if edges[0] < 0 or edges[-1] > width or any(first >= last for first, last, _ in spans):
         yield _schedule_error(f"computes columns {edges[0]}..{edges[-1] - 1} of {width}", kernel.name)
         return
-    known: dict[tuple[int, ...], npt.NDArray[np.int64]] = {}
+    first_of: dict[tuple[int, ...], tuple[int, int]] = {}
     for first, last in pairwise(edges):
-        jobs = tuple(sorted(i for start, end, i in spans if start <= first and last <= end))
-        if jobs not in known:
-            known[jobs] = np.zeros((height, across), np.int64)
-            for part in (part for i in jobs for part in parts[i]):
-                known[jobs][part.first_row : part.last_row, part.first_col : part.last_col] += 1
-        for what, bad in (("never", known[jobs] == 0), ("more than once", known[jobs] > 1)):
+        first_of.setdefault(tuple(i for start, end, i in spans if start <= first and last <= end), (first, last))
+    for jobs, (first, last) in first_of.items():
+        times = np.zeros((height, across), np.int32)
+        for part in (part for i in jobs for part in parts[i]):
+            times[part.first_row : part.last_row, part.first_col : part.last_col] += 1
+        for what, bad in (("never", times == 0), ("more than once", times > 1)):
             if bad.any():
                 row, col = (int(place[0]) for place in np.nonzero(bad))
                 where = f"first row {row}, column {col}"
