@@ -17,6 +17,7 @@ from bitline.graph.model import Model
 from bitline.ir.kernels import MatMul
 from bitline.ir.program import Mvm, executions
 from bitline.isa import binary
+from bitline.pipeline.compile import plan_and_program
 from bitline.quant.options import QuantOptions
 from bitline.sim import timing
 from bitline.verify.program import verify_program
@@ -218,3 +219,22 @@ def test_the_interval_falls_with_the_copies() -> None:
         assert budget is None or spent <= 1.1 * slowest * mvm_ps + 2_000_000
         intervals.append(spent)
     assert intervals[0] > 3 * intervals[1] > 12 * intervals[2]
+
+
+def test_tensors_move_away_where_inputs_would_wait_for_room() -> None:
+    """The near memory holds few frames: with tensors further away more inputs are on their way, and results come
+    sooner."""
+    small = ("memory.shared_bytes=40000",)
+    near = build(quantised_mnist(), "isaac", small, stream=STREAM, stretches=True, budget=200)
+    planned, built = plan_and_program(near.lowered, near.chip, STREAM, 200)
+    kernels = len(near.network.kernels)
+    windows = [of.schedule.window for of in (near.planned, planned)]
+    assert windows[0] < windows[1] <= STREAM
+    intervals = [
+        timing.interval(near.chip, program, kernels, window)
+        for program, window in zip((near.built.program, built.program), windows, strict=True)
+    ]
+    assert intervals[1] < 0.9 * intervals[0]
+    moved = Artefacts(chip=near.chip, lowered=near.lowered, planned=planned, built=built)
+    assert structure(moved) == []
+    assert wrong(moved, build(quantised_mnist(), "isaac"), 3) == []

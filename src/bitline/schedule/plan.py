@@ -53,10 +53,12 @@ def plan(
     capacities: dict[str, int],
     stream: int = 1,
     shares: Mapping[int, Sequence[SharePlan]] | None = None,
+    far: int = 0,
 ) -> Planned:
     """Segments, jobs, tiles, addresses. `strips`: the cut matrices by kernel; `stream`: inputs that one run takes as a
-    pipeline; `shares`: where copies of all weights lie, if they are dealt already. Raises `Refusal` (BL04xx; BL0101
-    where a network cannot be a pipeline)."""
+    pipeline; `shares`: where copies of all weights lie, if they are dealt already; `far`: so many inputs are to be on
+    their way, even if tensors move to a memory further away. Raises `Refusal` (BL04xx; BL0101 where a network cannot
+    be a pipeline)."""
     placed: dict[int, tuple[StripPlan, ...]] = {}
     if shares is None:
         found, streamed = segments(len(network.kernels), sorted(strips), lambda kernels: pack(kernels) is not None)
@@ -102,7 +104,8 @@ def plan(
                     made = unit_schedule(kernel, network, number, segment, few)
                 kernels.append(replace(made, jobs=on_cores(made.jobs, stage.start)))
     if stream > 1:
-        frames = place_frames(network, capacities, stream, MOST_ON_THEIR_WAY if shares is None else MOST_WITH_COPIES)
+        most = far or (MOST_ON_THEIR_WAY if shares is None else MOST_WITH_COPIES)
+        frames = place_frames(network, capacities, stream, most, far=far > 0)
         tensors, used, pipeline = frames.tensors, frames.memory_bytes, frames.stream
     else:
         (tensors, used), pipeline = place_tensors(network, capacities), None

@@ -65,9 +65,11 @@ def check_streams(network: Network, resident: bool) -> None:
         )
 
 
-def place_frames(network: Network, capacities: Mapping[str, int], inputs: int, most: int = MOST_ON_THEIR_WAY) -> Frames:
+def place_frames(
+    network: Network, capacities: Mapping[str, int], inputs: int, most: int = MOST_ON_THEIR_WAY, *, far: bool = False
+) -> Frames:
     """As many frames as fit, at most `most`, without moving a tensor to a memory further away; two at least where
-    there is room anywhere. Raises `Refusal` (BL0401) where not even one fits."""
+    there is room anywhere. `far`: tensors may move. Raises `Refusal` (BL0401) where not even one fits."""
     ports = {port.tensor for port in network.ports}
     alone, _ = place_tensors(network, capacities)
     near = {home.tensor: home.memory for home in alone if home.tensor not in ports}
@@ -76,7 +78,7 @@ def place_frames(network: Network, capacities: Mapping[str, int], inputs: int, m
         found = _frames(network, capacities, inputs, window)
         if found is None:
             continue
-        if all(near.get(home.tensor, home.memory) == home.memory for home in found.tensors):
+        if far or all(near.get(home.tensor, home.memory) == home.memory for home in found.tensors):
             return found
         moved = found
     single = _frames(network, capacities, inputs, 1)
