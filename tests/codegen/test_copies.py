@@ -18,6 +18,7 @@ from bitline.ir.kernels import MatMul
 from bitline.ir.program import Mvm, executions
 from bitline.isa import binary
 from bitline.pipeline.compile import plan_and_program
+from bitline.place.duplication import shortest_interval
 from bitline.quant.options import QuantOptions
 from bitline.sim import timing
 from bitline.verify.program import verify_program
@@ -242,3 +243,18 @@ def test_tensors_move_away_where_inputs_would_wait_for_room() -> None:
     outputs = ran(moved, inputs).outputs
     for name, values in ran(build(quantised_mnist(), "isaac"), inputs).outputs.items():
         assert np.array_equal(values, outputs[name])
+
+
+def test_copies_that_do_not_fit_the_cores_give_way_to_fewer() -> None:
+    """Cores of three arrays, and a layer whose copies take two: some arrays are left over on every core."""
+    chip = (*arrays(32, 8, 3, 8), "array.group_rows=32")
+    model = network("odd pixels, more copies than rows")
+    ideal = shortest_interval([1, 2], [35, 6], 24)
+    made = build(model, SMALL, chip, stream=STREAM, stretches=False, budget=24)
+    assert ideal is not None
+    assert [kernel.pixels for kernel in made.network.kernels if isinstance(kernel, MatMul)] == [35, 6]
+    assert structure(made) == []
+    assert (used(made), ideal.arrays) == (16, 24), (
+        "18 + 2 x 3 arrays leave none on any core: the next best is 12 + 2 x 2"
+    )
+    assert wrong(made, build(model, SMALL, chip), 2) == []

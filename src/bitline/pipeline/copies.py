@@ -15,9 +15,6 @@ from bitline.schedule.shares import SharePlan
 from bitline.schedule.tiling import PIXELS_WANTED, StripPlan
 from bitline.target.schema import Chip
 
-SMALLER = 0.99
-"""The next budget that is tried where what one buys does not fit the cores."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Layer:
@@ -130,13 +127,13 @@ def _largest(
     deal: Callable[[Sequence[int]], tuple[tuple[Held, ...], ...] | None],
     choose: Callable[[int], Copies | None],
 ) -> tuple[Copies, tuple[tuple[Held, ...], ...]] | None:
-    """The first copies that fit the cores, fewer and fewer of them."""
+    """The first copies that fit the cores, of budgets a hundredth smaller each."""
     found: Copies | None = chosen
     while found is not None:
         dealt = deal(found.of)
         if dealt is not None:
             return found, dealt
-        found = choose(min(found.arrays - 1, int(found.arrays * SMALLER)))
+        found = choose(min(found.arrays - 1, found.arrays * 99 // 100))
     return None
 
 

@@ -17,7 +17,8 @@ from bitline.schedule.tiling import Buffers, StripPlan, Tile, fit_tile, make_job
 
 TILES_WANTED = 8
 """Of the pixels of a core: units take turns, so the first and the last tile of a kernel are worked on alone."""
-MOST_SLOTS = 6
+SLOTS = (*((n, n, 2) for n in range(2, 7)), (1, 2, 2), (2, 1, 2), (1, 1, 1))
+"""Of the input, partial-sum and output buffers, in the order in which they are tried."""
 NO_PIXELS = Pixels(first_row=0, last_row=0, first_col=0, last_col=0)
 
 
@@ -78,10 +79,10 @@ def share_schedule(
     busy = max(job.copies for job in jobs)
     most = max(busy, -(-pixels // TILES_WANTED))
     best: tuple[float, Tile] | None = None
-    for slots in (*((n, n, 2) for n in range(2, MOST_SLOTS + 1)), (1, 2, 2), (2, 1, 2), (1, 1, 1)):
+    for slots in SLOTS:
         tile = fit_tile(outs, walks, channels, cols, True, buffers, [slots], False, width_y, most)
         if tile is not None:
-            ahead = max(1, min(slots[0], slots[1]) - 1) if min(slots[:2]) > 1 else 0.5
+            ahead = min(slots[:2]) - 1 or 0.5
             fed = min(1.0, ahead * tile.rows * tile.cols / busy)
             if best is None or fed > best[0]:
                 best = (fed, tile)
