@@ -356,13 +356,16 @@ def compile(  # the verb that users look for; `bitline.compile` reads right
     progress: Progress = SILENT,
     state: Sequence[str] = (),
     stream: int = 1,
+    array_budget: int | None = None,
 ) -> Package:
     """Compile a float or QDQ model for a chip. `calib`: samples stacked on axis 0, needed for a float model; where they
     leave out an input that carries state, they are a stream in this order, and the float model makes it.
 
     `overrides` are `key.path=value` of the target, `labels` go into the manifest. `state`: OUT=IN pairs that carry
     state from step to step of a stream; without any, outputs and inputs whose names and shapes say so. `stream`:
-    samples that one run of the program takes, its kernels working on several of them at once as a pipeline. Where
+    samples that one run of the program takes, its kernels working on several of them at once as a pipeline.
+    `array_budget`: arrays that copies of the weights may take, so that layers with many pixels compute several at once;
+    None: all weights lie in the arrays once. Where
     `output` is given, the folder is tested before any work starts and written at the end. Raises `Refusal`; a program
     that fails its checks is one too.
     """
@@ -372,12 +375,14 @@ def compile(  # the verb that users look for; `bitline.compile` reads right
     loaded = model if isinstance(model, Model) else load(model)
     progress.stage("compiling")
     pairs = state_pairs(loaded, state) if state or not options.states else options.states
-    compiled = compile_model(loaded, calib, chip, replace(options, states=pairs), stream)
+    compiled = compile_model(loaded, calib, chip, replace(options, states=pairs), stream, array_budget)
     noted = dict(labels or {})
     if pairs:
         noted["state"] = " ".join(f"{source}={target}" for source, target in pairs)
     if stream > 1:
         noted["stream"] = str(stream)
+    if array_budget is not None:
+        noted["array_budget"] = str(array_budget)
     if compiled.quantised.sqnr_db is not None:
         noted["sqnr_db"] = repr(compiled.quantised.sqnr_db)
     progress.stage("drawing reports")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bitline.core.canonical import dumps, from_json, sha256, to_json
+from bitline.core.canonical import SPARSE, dumps, from_json, sha256, to_json
 from bitline.core.diagnostics import Refusal
 
 
@@ -23,6 +23,19 @@ class Point:
 class Path:
     points: tuple[Point, ...]
     weight: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rare:
+    """What few of many values have is left out where they have it not."""
+
+    x: int
+    more: tuple[Point, ...] = field(default=(), metadata=SPARSE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Many:
+    found: dict[str, tuple[Rare, ...]]
 
 
 names = st.text(st.characters(exclude_categories=["Cs"]), max_size=10)
@@ -39,6 +52,13 @@ def test_one_form() -> None:
         '{"points":[{"name":"\\u00e9\\u007f","x":1}],"weight":null}\n'
     )
     assert dumps({"b": 1, "a": [1, 2]}) == dumps({"a": [1, 2], "b": 1}) == '{"a":[1,2],"b":1}\n'
+
+
+def test_what_few_have_is_left_out_of_the_others() -> None:
+    many = Many(found={"a": (Rare(x=1), Rare(x=2, more=(Point(x=3),))), "more": ()})
+    text = to_json(many)
+    assert text == '{"found":{"a":[{"x":1},{"more":[{"name":"","x":3}],"x":2}],"more":[]}}\n'
+    assert from_json(Many, text, place="m.json") == many
 
 
 @given(paths)

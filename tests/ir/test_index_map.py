@@ -143,6 +143,7 @@ def test_walks_hold_all_taps_of_all_outputs(shape: tuple[int, int, int], rows: W
 
 
 @given(
+    before=st.integers(0, 5),
     outputs=st.integers(1, 20),
     tile=st.integers(1, 20),
     step=st.integers(0, 4),
@@ -150,9 +151,11 @@ def test_walks_hold_all_taps_of_all_outputs(shape: tuple[int, int, int], rows: W
     reach=st.integers(0, 5),
     extent=st.integers(1, 30),
 )
-def test_axis_tiles_are_a_partition(outputs: int, tile: int, step: int, low: int, reach: int, extent: int) -> None:
+def test_axis_tiles_are_a_partition(
+    before: int, outputs: int, tile: int, step: int, low: int, reach: int, extent: int
+) -> None:
     walk = Walk(step=step, low=low, high=low + reach)
-    classes = axis_tiles(outputs, tile, walk, extent)
+    classes = axis_tiles(range(before, before + outputs), tile, walk, extent)
     covered: list[int] = []
     number = 0
     for one in classes:
@@ -169,7 +172,7 @@ def test_axis_tiles_are_a_partition(outputs: int, tile: int, step: int, low: int
                 assert one.in_start + i * one.in_step == inside[0]
                 assert one.pad_before == inside[0] - box.start
             assert 0 <= one.pad_before <= one.box_len
-    assert covered == list(range(outputs))
+    assert covered == list(range(before, before + outputs))
 
 
 def test_a_map_that_does_not_hold_together_is_named() -> None:

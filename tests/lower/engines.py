@@ -51,12 +51,18 @@ class Artefacts:
 
 
 def build(
-    model: Model, target: str, overrides: tuple[str, ...] = (), *, stream: int = 1, stretches: bool = False
+    model: Model,
+    target: str,
+    overrides: tuple[str, ...] = (),
+    *,
+    stream: int = 1,
+    stretches: bool = False,
+    budget: int | None = None,
 ) -> Artefacts:
     """All stages after quantisation. Raises `Refusal`."""
     chip = load_target(target, overrides)
     lowered = pipeline.to_kernels(model, chip)
-    planned = pipeline.make_plan(lowered.network, chip, stream, stretches)
+    planned = pipeline.make_plan(lowered.network, chip, stream, stretches, budget)
     built = pipeline.make_program(lowered, planned, chip)
     return Artefacts(chip=chip, lowered=lowered, planned=planned, built=built)
 

@@ -27,6 +27,12 @@ KIB_PER_MB = 1000
     metavar="N",
     help="Inputs that one run takes, kernels working on several at once as a pipeline.",
 )
+@click.option(
+    "--array-budget",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Arrays that copies of the weights may take, so that layers with many pixels compute several at once.",
+)
 @click.option("-o", "output", required=True, type=click.Path(path_type=Path), help="The package folder to write.")
 @json_option
 def command(
@@ -36,6 +42,7 @@ def command(
     overrides: tuple[str, ...],
     quant: QuantArguments,
     stream: int,
+    array_budget: int | None,
     output: Path,
     json: bool,
 ) -> None:
@@ -61,6 +68,7 @@ def command(
             output=output,
             state=quant.state,
             stream=stream,
+            array_budget=array_budget,
             progress=progress,
         )
     seconds = time.perf_counter() - started

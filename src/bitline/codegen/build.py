@@ -102,7 +102,12 @@ class _Builder:
             return self.shared[plan.matrix_copy]
         matrix = self.constants[kernel.matrix.name]
         found: list[tuple[tuple[int, int], ...]] = []
+        known: dict[tuple[Block, ...], tuple[tuple[int, int], ...]] = {}
         for job in plan.jobs:
+            alike = job.originals
+            if alike in known:  # copies on another core: the cells are there
+                found.append(known[alike])
+                continue
             start = self.cell_bytes
             sizes = [piece.block.rows * piece.block.cols for piece in job.pieces]
             unit_bytes = sum(sizes)
@@ -112,6 +117,8 @@ class _Builder:
                 self.cell_bytes += unit_bytes
             places = np.cumsum([0, *sizes])[:-1]
             found.append(tuple((start + int(place), unit_bytes) for place in places))
+            if job.weights == "resident":
+                known[alike] = found[-1]
         self.shared[plan.matrix_copy] = tuple(found)
         return tuple(found)
 

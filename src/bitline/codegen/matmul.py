@@ -65,7 +65,7 @@ class MatMulJob:
         self.images = context.images[number]
         self.box = job_box(kernel, walks, job, context)
         self.low = self.box.low + job.first_core * self.box.unit_step
-        self.classes = tile_classes(kernel, walks, context)
+        self.classes = tile_classes(kernel, walks, context, job)
         self.tiles = sum(c.rows.count * c.cols.count for c in self.classes)
         self.pixels = schedule.tile_rows * schedule.tile_cols
         self.inputs = Ring(space="input", slots=schedule.input_slots, bytes=self.box.bytes)
@@ -105,11 +105,18 @@ class MatMulJob:
         return (("round", self.tiles), *tile.sequence)
 
     def _array(self, piece: int, tile: TileClass | None) -> Affine:
-        """The array of a piece: fixed, or in a ring over rounds (held) or over chunks (cycled)."""
+        """The array of a piece: fixed, or in a ring over pixels (copies), rounds (held) or chunks (cycled)."""
         job = self.job
         place = job.pieces[piece].array
-        if job.weights == "resident" or job.turns == 1:
+        if job.turns == 1:
             return Affine(base=place)
+        if job.weights == "resident":
+            if tile is None:
+                return Affine(base=place, terms=(("copy", job.chunk),))
+            first, terms = tile.pixel(self.schedule.tile_rows, self.schedule.tile_cols)
+            ring = job.turns * job.chunk
+            steps = tuple((var, step * job.chunk % ring) for var, step in terms)
+            return Affine(base=place, terms=steps, phase=first * job.chunk % ring, modulus=ring)
         if job.weights == "held":
             count = len(job.pieces)
             return Affine(base=place, terms=(("round", count),), modulus=job.turns * count)
@@ -135,7 +142,8 @@ class MatMulJob:
             rows=part.block.rows,
             cols=part.block.cols,
         )
-        return Do(unit="write", action=write)
+        do = Do(unit="write", action=write)
+        return For(var="copy", count=self.job.copies, body=(do,)) if self.job.copies > 1 else do
 
     def _tile(self, tile: TileClass) -> list[Statement]:
         job, x = self.job, self.context.reads[0]

@@ -35,14 +35,14 @@ def pool_nest(kernel: Pool, context: Context) -> list[Statement]:
     walks, taps = read_walks(kernel.read), read_taps(kernel.read)
     assert not isinstance(walks, NoMatch), walks
     schedule, x = context.schedule, context.reads[0]
-    classes = tile_classes(kernel, walks, context)
-    tiles = sum(c.rows.count * c.cols.count for c in classes)
     channels = kernel.read.shape[3]
     rows, cols = taps.rows.reshape(-1, channels)[:, 0], taps.cols.reshape(-1, channels)[:, 0]
     pad = LIMITS[x.tensor.dtype][0] if kernel.op == "max" else x.tensor.zero_point
     width_y = BYTES[context.writes.tensor.dtype]
     found: list[Statement] = []
     for job in schedule.jobs:
+        classes = tile_classes(kernel, walks, context, job)
+        tiles = sum(c.rows.count * c.cols.count for c in classes)
         box = job_box(kernel, walks, job, context)
         inputs = Ring(space="input", slots=schedule.input_slots, bytes=box.bytes)
         pixels = schedule.tile_rows * schedule.tile_cols

@@ -20,7 +20,7 @@ from bitline.ir.loops import (
     Statement,
 )
 from bitline.ir.program import Runs, Unit
-from bitline.ir.schedule import Job
+from bitline.ir.schedule import Job, Pixels
 
 
 def signals(unit: Unit, token: str, count: int) -> list[Statement]:
@@ -35,16 +35,27 @@ def awaits(unit: Unit, token: str, count: int) -> list[Statement]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TileClass:
-    """Tiles that look alike, as a place in the loops `row` and `col`."""
+    """Tiles of `part` of a picture that look alike, as a place in the loops `row` and `col`. `tiles_before` and
+    `pixels_before`: those of the parts before."""
 
     rows: AxisTiles
     cols: AxisTiles
     across: int
+    part: Pixels
+    tiles_before: int
+    pixels_before: int
 
     @property
     def first(self) -> int:
         """Sequence number of the first of them in its job and round."""
-        return self.rows.first * self.across + self.cols.first
+        return self.tiles_before + self.rows.first * self.across + self.cols.first
+
+    def pixel(self, tile_rows: int, tile_cols: int) -> tuple[int, Terms]:
+        """(first, terms): number of the pixel (`y`, `x`) of a tile among all that the job computes, in that order."""
+        above, left = self.rows.out_start - self.part.first_row, self.cols.out_start - self.part.first_col
+        first = self.pixels_before + above * self.part.cols + left * self.rows.out_len
+        lines = (("row", tile_rows * self.part.cols), ("col", tile_cols * self.rows.out_len))
+        return first, (*lines, ("y", self.cols.out_len), ("x", 1))
 
     @property
     def sequence(self) -> Terms:
@@ -164,21 +175,32 @@ def write_pitches(kernel: MatMul | Pool) -> tuple[int, int, int]:
     return base, strides[0], strides[1]
 
 
-def tile_classes(kernel: MatMul | Pool, walks: tuple[Walk, Walk], context: Context) -> list[TileClass]:
-    """All tiles of the kernel, alike ones together."""
-    height, width = kernel.read.shape[:2]
+def tile_classes(kernel: MatMul | Pool, walks: tuple[Walk, Walk], context: Context, job: Job) -> list[TileClass]:
+    """All tiles of a job, alike ones together."""
     schedule = context.schedule
-    rows = axis_tiles(height, schedule.tile_rows, walks[0], kernel.read.source[0])
-    cols = axis_tiles(width, schedule.tile_cols, walks[1], kernel.read.source[1])
-    across = sum(c.count for c in cols)
-    return [TileClass(rows=r, cols=c, across=across) for r in rows for c in cols]
+    found: list[TileClass] = []
+    tiles = pixels = 0
+    for part in job.parts(*kernel.read.shape[:2]):
+        down, along = range(part.first_row, part.last_row), range(part.first_col, part.last_col)
+        rows = axis_tiles(down, schedule.tile_rows, walks[0], kernel.read.source[0])
+        cols = axis_tiles(along, schedule.tile_cols, walks[1], kernel.read.source[1])
+        across = sum(c.count for c in cols)
+        found += [
+            TileClass(rows=r, cols=c, across=across, part=part, tiles_before=tiles, pixels_before=pixels)
+            for r in rows
+            for c in cols
+        ]
+        tiles += across * sum(r.count for r in rows)
+        pixels += part.count
+    return found
 
 
 def tile_loops(classes: Sequence[TileClass], tile: Callable[[TileClass], Sequence[Statement]]) -> list[Statement]:
     """Row after row of tiles, so that tiles run in the order of their sequence numbers."""
     found: list[Statement] = []
-    for rows in dict.fromkeys(c.rows for c in classes):
-        line = [For(var="col", count=c.cols.count, body=tuple(tile(c))) for c in classes if c.rows == rows]
+    for part, rows in dict.fromkeys((c.part, c.rows) for c in classes):
+        alike = [c for c in classes if (c.part, c.rows) == (part, rows)]
+        line = [For(var="col", count=c.cols.count, body=tuple(tile(c))) for c in alike]
         found.append(For(var="row", count=rows.count, body=tuple(line)))
     return found
 

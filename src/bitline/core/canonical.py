@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from functools import cache
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from bitline.core.diagnostics import refuse
 
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+
+SPARSE: Final[Mapping[str, bool]] = {"sparse": True}
+"""Metadata of a field that JSON leaves out where it has its default: what few values need costs the others nothing."""
 
 
 @cache
@@ -34,7 +39,29 @@ def dumps(value: object) -> str:
 
 def to_json(value: object) -> str:
     """Canonical JSON of a dataclass made of dataclasses, tuples, dicts, strings, numbers and None."""
-    return dumps(_adapter(type(value)).dump_python(value, mode="json"))
+    plain: object = _adapter(type(value)).dump_python(value, mode="json")
+    _leave_out(value, plain)
+    return dumps(plain)
+
+
+def _leave_out(value: object, plain: object) -> None:
+    """Take sparse fields at their default out of `plain`, what pydantic made of `value`."""
+    if is_dataclass(value) and isinstance(plain, dict):
+        keys = cast(dict[str, object], plain)
+        for field in fields(value):
+            inner: object = getattr(value, field.name)
+            if field.metadata.get("sparse") and inner == field.default:
+                del keys[field.name]
+            elif isinstance(inner, tuple | list | dict) or is_dataclass(inner):
+                _leave_out(inner, keys[field.name])
+    elif isinstance(value, dict) and isinstance(plain, dict):
+        keys = cast(dict[str, object], plain)
+        for key, inner in cast(dict[str, object], value).items():
+            _leave_out(inner, keys[key])
+    elif isinstance(value, tuple | list) and isinstance(plain, list):
+        for inner, made in zip(cast(tuple[object, ...], value), cast(list[object], plain), strict=True):
+            if isinstance(inner, tuple | list | dict) or is_dataclass(inner):
+                _leave_out(inner, made)
 
 
 def from_json(cls: type[T], text: str | bytes, *, place: str) -> T:

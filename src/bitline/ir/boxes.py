@@ -76,11 +76,11 @@ class AxisTiles:
     box_len: int
 
 
-def axis_tiles(outputs: int, tile: int, walk: Walk, extent: int) -> tuple[AxisTiles, ...]:
-    """All tiles of one axis, alike ones together; `extent` is the stored size."""
+def axis_tiles(outputs: range, tile: int, walk: Walk, extent: int) -> tuple[AxisTiles, ...]:
+    """All tiles of neighbouring outputs of one axis, alike ones together; `extent` is the stored size."""
     classes: list[AxisTiles] = []
-    for index, start in enumerate(range(0, outputs, tile)):
-        length = min(tile, outputs - start)
+    for index, start in enumerate(range(outputs.start, outputs.stop, tile)):
+        length = min(tile, outputs.stop - start)
         low = walk.step * start + walk.low
         box = walk.length(length)
         inside_low, inside_high = max(low, 0), min(low + box, extent)

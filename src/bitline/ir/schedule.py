@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from bitline.core.canonical import SPARSE
 from bitline.ir.residency import Block, TensorResidency
 
 ResultSpace = Literal["output", "psum", "input"]
@@ -32,12 +33,38 @@ class Strip:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pixels:
+    """Output pixels of rows first_row..last_row-1 in columns first_col..last_col-1 of the picture."""
+
+    first_row: int
+    last_row: int
+    first_col: int
+    last_col: int
+
+    @property
+    def rows(self) -> int:
+        return self.last_row - self.first_row
+
+    @property
+    def cols(self) -> int:
+        return self.last_col - self.first_col
+
+    @property
+    def count(self) -> int:
+        return self.rows * self.cols
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """Work of cores first_core..last_core-1, `rounds` times. The strips are those of the first core in round 0;
 
     unit u = round * (last_core - first_core) + (core - first_core) computes the same strips `u * unit_cols` columns on.
     weights: none (vector kernels) | resident | held (written once a round) | cycled (written again for every tile,
     `chunk` blocks at a time, as they do not fit together). `turns`: how many rounds or chunks the arrays hold at once.
+
+    A resident job may hold `turns` copies of its pieces, each `chunk` arrays behind the one before and numbered from
+    the copy of the pieces on; its pixels go round them. `share`: the pixels that it computes, one part after another;
+    empty: all.
     """
 
     first_core: int
@@ -48,6 +75,12 @@ class Job:
     weights: Literal["none", "resident", "held", "cycled"]
     chunk: int
     turns: int
+    share: tuple[Pixels, ...] = field(default=(), metadata=SPARSE)
+
+    @property
+    def copies(self) -> int:
+        """Copies of its pieces that lie in the arrays of a core and fire side by side."""
+        return self.turns if self.weights == "resident" else 1
 
     @property
     def cols(self) -> int:
@@ -68,9 +101,18 @@ class Job:
         return tuple(piece for strip in self.strips for piece in strip.pieces)
 
     @property
+    def originals(self) -> tuple[Block, ...]:
+        """The blocks of its pieces without the number of their copy: equal for jobs that hold copies of the same."""
+        return tuple(replace(piece.block, copy=0) for piece in self.pieces)
+
+    @property
     def chunks(self) -> int:
         """In how many parts the pieces of a unit pass through the arrays."""
         return -(-len(self.pieces) // self.chunk) if self.chunk else 1
+
+    def parts(self, height: int, width: int) -> tuple[Pixels, ...]:
+        """The pixels that it computes of a picture of height x width."""
+        return self.share or (Pixels(first_row=0, last_row=height, first_col=0, last_col=width),)
 
 
 def neighbours(cores: Iterable[int]) -> list[range]:
@@ -121,6 +163,12 @@ class KernelSchedule:
     def cores(self) -> tuple[int, ...]:
         """The cores that do any of it, in order."""
         return tuple(sorted({core for job in self.jobs for core in range(job.first_core, job.last_core)}))
+
+    @property
+    def copies(self) -> int:
+        """How often its weights lie in the arrays at once, each copy for a share of the pixels."""
+        first = self.jobs[0].strips[0].col
+        return sum(job.copies for job in self.jobs if job.strips[0].col == first) if self.jobs[0].pieces else 1
 
     @property
     def matrix_copy(self) -> tuple[str, int]:

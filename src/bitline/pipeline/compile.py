@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,15 +19,18 @@ from bitline.graph.passes import simplify
 from bitline.graph.read import read_model
 from bitline.graph.shapes import check_not_empty
 from bitline.ir.kernels import ArrayMath, MatMul, Network
+from bitline.ir.program import with_stream_length
 from bitline.ir.trace import Trace
 from bitline.isa import binary
 from bitline.lower.golden import golden_model
 from bitline.lower.kernels import Lowered, lower
+from bitline.pipeline.copies import deal_budget
 from bitline.place.cores import pack_segment
 from bitline.place.cuts import ColumnStrip, cut_matrix
 from bitline.quant.options import QuantOptions
 from bitline.quant.ptq import is_quantized, quantize
 from bitline.schedule.plan import Planned, plan
+from bitline.schedule.stream import MOST_WITH_COPIES, check_streams
 from bitline.schedule.tiling import Buffers, StripPlan
 from bitline.sim import timing
 from bitline.target.arrays import array_math
@@ -146,9 +150,18 @@ def matrix_strips(network: Network, chip: Chip) -> dict[int, tuple[ColumnStrip, 
     }
 
 
-def make_plan(network: Network, chip: Chip, stream: int = 1, stretches: bool = False) -> Planned:
+def make_plan(
+    network: Network,
+    chip: Chip,
+    stream: int = 1,
+    stretches: bool = False,
+    budget: int | None = None,
+    far: int = 0,
+) -> Planned:
     """Placement and schedule; the packer answers the schedule's questions. `stream`: inputs of one run; `stretches`:
-    every core holds neighbouring kernels, where kernels are otherwise spread over all cores."""
+    every core holds neighbouring kernels, where kernels are otherwise spread over all cores. `budget`: arrays for
+    copies of the weights; `stretches` then leaves cores to kernels without weights. `far`: inputs that are to be on
+    their way, even if tensors move to a memory further away."""
     strips = matrix_strips(network, chip)
     matrices = {number: network.weights_of(number) for number in strips}
     fires = {k: kernel.pixels for k, kernel in enumerate(network.kernels) if isinstance(kernel, MatMul)}
@@ -165,7 +178,12 @@ def make_plan(network: Network, chip: Chip, stream: int = 1, stretches: bool = F
         for number, found in strips.items()
     }
     capacities = {"shared": chip.memory.shared_bytes.value, "dram": chip.memory.dram_bytes.value}
-    return plan(network, plain, pack, buffers(chip, network.name), capacities, stream)
+    shares = None
+    if budget is not None:
+        if stream > 1:
+            check_streams(network, resident=True)
+        shares = deal_budget(network, strips, chip, budget, stream=stream > 1, apart=stretches)
+    return plan(network, plain, pack, buffers(chip, network.name), capacities, stream, shares, far)
 
 
 def _packed(
@@ -220,31 +238,53 @@ def make_program(lowered: Lowered, planned: Planned, chip: Chip) -> Built:
     return build_program(lowered.network, planned.schedule, lowered.constants, machine)
 
 
-def plan_and_program(lowered: Lowered, chip: Chip, stream: int) -> tuple[Planned, Built]:
-    """Schedule and program; for a stream of inputs those of two ways to deal out the weights that take them faster."""
-
-    def made(stretches: bool) -> tuple[Planned, Built]:
-        planned = make_plan(lowered.network, chip, stream, stretches)
-        return planned, make_program(lowered, planned, chip)
-
-    if stream == 1:
-        return made(False)
+def plan_and_program(lowered: Lowered, chip: Chip, stream: int, budget: int | None = None) -> tuple[Planned, Built]:
+    """Schedule and program; for a stream of inputs those of two ways to deal out the weights that take them faster.
+    `budget`: arrays for copies of the weights. Where too few inputs fit the near memory to keep those busy, tensors
+    move to one further away if that is faster."""
     kernels = len(lowered.network.kernels)
+
+    def made(stretches: bool, far: int = 0) -> tuple[Planned, Built]:
+        planned = make_plan(lowered.network, chip, stream, stretches, budget, far)
+        return planned, make_program(lowered, planned, chip)
 
     def interval(way: tuple[Planned, Built]) -> int:
         planned, built = way
         return timing.interval(chip, built.program, kernels, planned.schedule.window)
 
-    return min((made(True), made(False)), key=interval)
+    if stream == 1:
+        return made(False)
+    ways = {stretches: made(stretches) for stretches in (True, False)}
+    best = min(ways, key=lambda way: interval(ways[way]))
+    planned, built = ways[best]
+    wanted = min(stream, MOST_WITH_COPIES, _inputs_wanted(chip, built, kernels)) if budget is not None else 1
+    if wanted <= planned.schedule.window:
+        return planned, built
+    return min((planned, built), made(best, wanted), key=interval)
+
+
+def _inputs_wanted(chip: Chip, built: Built, kernels: int) -> int:
+    """Inputs that have to be on their way so that the busiest unit of any core never waits for one."""
+    busy: Counter[tuple[int, str]] = Counter()
+    trace = timing.trace(chip, with_stream_length(built.program, 1), kernels)
+    for span in trace.spans:
+        busy[span.core, span.unit] += span.busy_ps
+    return -(-trace.latency_ps // max(1, *busy.values())) + 1
 
 
 def compile_model(
-    model: Model, samples: Mapping[str, Array] | None, chip: Chip, options: QuantOptions, stream: int = 1
+    model: Model,
+    samples: Mapping[str, Array] | None,
+    chip: Chip,
+    options: QuantOptions,
+    stream: int = 1,
+    budget: int | None = None,
 ) -> Compiled:
-    """All stages; nothing is checked yet. `stream`: inputs that one run takes as a pipeline. Raises `Refusal`."""
+    """All stages; nothing is checked yet. `stream`: inputs that one run takes as a pipeline; `budget`: arrays for
+    copies of the weights. Raises `Refusal`."""
     quantised = quantise(model, samples, options)
     lowered = with_states(to_kernels(quantised.model, chip), options.states)
-    planned, built = plan_and_program(lowered, chip, stream)
+    planned, built = plan_and_program(lowered, chip, stream, budget)
     program = binary.encode(built.program)
     trace = timing.trace(chip, built.program, len(lowered.network.kernels), planned.schedule.window)
     return Compiled(

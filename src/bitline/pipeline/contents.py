@@ -162,6 +162,21 @@ def provenance(network: Network, program: Program) -> str:
     )
 
 
+def _copies(layers: Json) -> tuple[tuple[str, str, str], ...]:
+    """The line that says how often layers lie in the arrays; none where all lie there once."""
+    if not isinstance(layers, list):
+        return ()
+    names: dict[int, list[str]] = {}
+    for layer in layers:
+        assert isinstance(layer, dict), layer
+        names.setdefault(int(str(layer["copies"])), []).append(str(layer["name"]))
+    text = ", ".join(
+        f"{copies:,} of {alike[0] if len(alike) == 1 else f'{len(alike):,} layers'}"
+        for copies, alike in sorted(names.items(), reverse=True)
+    )
+    return (("copies", text, "how often weights lie in arrays, each copy for a share of the output pixels"),)
+
+
 def facts_of(model: str, chip: Chip, figures: Mapping[str, Json]) -> Facts:
     """The headline of the report."""
     f = figures
@@ -211,6 +226,7 @@ def facts_of(model: str, chip: Chip, figures: Mapping[str, Json]) -> Facts:
             ),
             ("host", host, "what no unit of the chip does; the section Host says why"),
             ("arrays", f"{f['arrays_used']} of {f['arrays_available']}", "arrays that ever hold a block"),
+            *_copies(f.get("layers")),
             (
                 "utilisation",
                 f"{100 * number('utilisation'):.1f} %",

@@ -57,12 +57,19 @@ def price(contents: Contents, explained: Explained, change: Change) -> Lever | N
             return _lever(change, again, trace, replanned=False)
         lowered = Lowered(network=contents.network, constants=contents.constants)
         stream = contents.schedule.stream
-        planned, built = plan_and_program(lowered, chip, stream.inputs if stream else 1)
+        planned, built = plan_and_program(lowered, chip, stream.inputs if stream else 1, _budget(contents))
         trace = timing.trace(chip, built.program, len(contents.network.kernels), planned.schedule.window)
         again = explain_kernel(contents.network, planned.schedule, planned.blocks, trace, chip, explained.kernel)
         return _lever(change, again, trace, replanned=True)
     except Refusal:
         return None
+
+
+def _budget(contents: Contents) -> int | None:
+    """The arrays that a package takes for copies of layers, if it has any."""
+    if all(plan.copies == 1 for plan in contents.schedule.kernels):
+        return None
+    return len({(block.region.core, block.region.array) for block in contents.blocks})
 
 
 def _lever(change: Change, again: Explained, trace: Trace, *, replanned: bool) -> Lever:

@@ -169,6 +169,11 @@ def _why(
     segment = schedule.segments[plan.segment]
     job = next((job for job in plan.jobs if job.weights != "none"), None)
     match weights:
+        case "resident" if plan.copies > 1:
+            found.append(
+                f"{plan.copies:,} copies of its weights lie in arrays of their own on "
+                f"{counted(len(plan.cores), 'core')}, and each computes a share of the output pixels"
+            )
         case "resident" if schedule.resident:
             found.append(f"all weights of the network fit the {arrays:,} arrays together, so none is written again")
         case "resident":
@@ -191,7 +196,11 @@ def _why(
     if isinstance(network.kernels[plan.kernel], MatMul):
         tile = f"{plan.tile_rows} x {plan.tile_cols} pixels"
         whole = f"one tile of {tile} is the whole output"
-        found.append(whole if tiles == 1 else f"a tile of {tile} is the largest that {_tile_bound(plan, chip)} holds")
+        if any(job.chunk for job in plan.jobs if job.weights == "resident") or any(job.share for job in plan.jobs):
+            found.append(f"tiles of {tile}, {plan.psum_slots} of them at once, so that all copies of a core can fire")
+        else:
+            bound = _tile_bound(plan, chip)
+            found.append(whole if tiles == 1 else f"a tile of {tile} is the largest that {bound} holds")
     return tuple(found)
 
 

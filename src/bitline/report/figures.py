@@ -108,12 +108,14 @@ def cuts(blocks: Sequence[BlockResidency]) -> tuple[int, int]:
     return sum(len(rows) - 1 for rows in strips.values()), sum(count - 1 for count in stacked.values())
 
 
-def busiest_array(network: Network, blocks: Sequence[BlockResidency]) -> int:
-    """MVMs per inference of the array that fires most: its blocks fire one after another, once per output pixel."""
+def busiest_array(network: Network, blocks: Sequence[BlockResidency], copies: Sequence[int] = ()) -> int:
+    """MVMs per inference of the array that fires most: its blocks fire one after another, once per output pixel, of
+    which `copies` of a kernel's weights (none given: one) take a share each."""
     users: dict[str, list[tuple[int, int]]] = {}
     for step, k in enumerate(network.kernels):
         if isinstance(k, MatMul):
-            users.setdefault(k.matrix.name, []).append((step, network.passes(step) * k.pixels))
+            share = -(-k.pixels // (copies[step] if copies else 1))
+            users.setdefault(k.matrix.name, []).append((step, network.passes(step) * share))
     load: dict[tuple[int, int], int] = {}
     for b in blocks:
         place = (b.region.core, b.region.array)
@@ -250,7 +252,7 @@ def compile_figures(
         "proof": "bound" if schedule.resident and bound == len(arrays) else "none",
         "row_cuts": row_cuts,
         "col_cuts": col_cuts,
-        "interval": busiest_array(network, blocks),
+        "interval": busiest_array(network, blocks, [plan.copies for plan in schedule.kernels]),
         "arrays_available": chip.cores.value * chip.array.per_core.value,
         "pieces": len(blocks),
         "mvm_fires": fires,
@@ -296,4 +298,23 @@ def compile_figures(
         "lifetime_inferences": worn.lifetime,
         "utilisation": utilisation(network, blocks, chip),
         "kernels": len(network.kernels),
+        **({"layers": copied} if (copied := _copied_layers(network, schedule)) else {}),
     }
+
+
+def _copied_layers(network: Network, schedule: Schedule) -> list[Json]:
+    """Layers with weights, where any of them lies in the arrays more than once: how often, the arrays of all copies,
+    output pixels, and how often each copy fires."""
+    if all(plan.copies == 1 for plan in schedule.kernels):
+        return []
+    return [
+        {
+            "name": kernel.name,
+            "copies": plan.copies,
+            "arrays": sum(len(job.pieces) * job.copies for job in plan.jobs),
+            "pixels": kernel.pixels,
+            "fires": -(-kernel.pixels // plan.copies),
+        }
+        for kernel, plan in zip(network.kernels, schedule.kernels, strict=True)
+        if isinstance(kernel, MatMul)
+    ]

@@ -4,15 +4,24 @@ packed."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 from bitline.ir.kernels import BYTES, MatMul, Network, Pool, inputs_of, outputs_of
 from bitline.ir.residency import ArrayRegion, Block, BlockResidency
-from bitline.ir.schedule import Job, KernelSchedule, Schedule, unit_block
+from bitline.ir.schedule import Job, KernelSchedule, Schedule, Segment, unit_block
 from bitline.schedule.memory import place_tensors
 from bitline.schedule.segments import segments
-from bitline.schedule.stream import check_streams, longest_run, on_cores, place_frames
+from bitline.schedule.shares import SharePlan, share_jobs, share_schedule
+from bitline.schedule.stream import (
+    MOST_ON_THEIR_WAY,
+    MOST_WITH_COPIES,
+    check_streams,
+    longest_run,
+    on_cores,
+    place_frames,
+)
 from bitline.schedule.tiling import (
     Buffers,
     StripPlan,
@@ -43,26 +52,37 @@ def plan(
     buffers: Buffers,
     capacities: dict[str, int],
     stream: int = 1,
+    shares: Mapping[int, Sequence[SharePlan]] | None = None,
+    far: int = 0,
 ) -> Planned:
     """Segments, jobs, tiles, addresses. `strips`: the cut matrices by kernel; `stream`: inputs that one run takes as a
-    pipeline. Raises `Refusal` (BL04xx; BL0101 where a network cannot be a pipeline)."""
-    found, streamed = segments(len(network.kernels), sorted(strips), lambda kernels: pack(kernels) is not None)
+    pipeline; `shares`: where copies of all weights lie, if they are dealt already; `far`: so many inputs are to be on
+    their way, even if tensors move to a memory further away. Raises `Refusal` (BL04xx; BL0101 where a network cannot
+    be a pipeline)."""
     placed: dict[int, tuple[StripPlan, ...]] = {}
-    for segment in found:
-        inside = [k for k in sorted(strips) if segment.first <= k <= segment.last and k not in streamed]
-        if inside:
-            together = pack(inside)
-            assert together is not None, "a segment was found to fit"
-            placed |= together
-    resident = len(found) == 1 and not streamed
+    if shares is None:
+        found, streamed = segments(len(network.kernels), sorted(strips), lambda kernels: pack(kernels) is not None)
+        for segment in found:
+            inside = [k for k in sorted(strips) if segment.first <= k <= segment.last and k not in streamed]
+            if inside:
+                together = pack(inside)
+                assert together is not None, "a segment was found to fit"
+                placed |= together
+        resident = len(found) == 1 and not streamed
+    else:
+        found, resident = (Segment(first=0, last=len(network.kernels) - 1),) if network.kernels else (), True
     if stream > 1:
         check_streams(network, resident)
-    stages = _Stages(network, placed, buffers.cores) if stream > 1 else None
+    stages = _Stages(network, _fires(network, placed, shares), buffers.cores) if stream > 1 else None
     kernels: list[KernelSchedule] = []
     copies = _Copies()
     for number, kernel in enumerate(network.kernels):
         segment = next(i for i, s in enumerate(found) if s.first <= number <= s.last)
         match kernel:
+            case MatMul() if shares is not None:
+                jobs = share_jobs(kernel, shares[number])
+                width = BYTES[network.tensor(kernel.y).dtype]
+                kernels.append(share_schedule(kernel, number, segment, jobs, buffers, width))
             case MatMul():
                 repeat = network.repeat_of(number)
                 place = (segment, repeat.first if repeat else -1) if number in placed else None
@@ -84,7 +104,8 @@ def plan(
                     made = unit_schedule(kernel, network, number, segment, few)
                 kernels.append(replace(made, jobs=on_cores(made.jobs, stage.start)))
     if stream > 1:
-        frames = place_frames(network, capacities, stream)
+        most = far or (MOST_ON_THEIR_WAY if shares is None else MOST_WITH_COPIES)
+        frames = place_frames(network, capacities, stream, most, far=far > 0)
         tensors, used, pipeline = frames.tensors, frames.memory_bytes, frames.stream
     else:
         (tensors, used), pipeline = place_tensors(network, capacities), None
@@ -99,20 +120,34 @@ def plan(
     return Planned(schedule=schedule, blocks=block_residencies(network, schedule))
 
 
+def _fires(
+    network: Network,
+    placed: Mapping[int, Sequence[StripPlan]],
+    shares: Mapping[int, Sequence[SharePlan]] | None,
+) -> dict[int, dict[int, int]]:
+    """How often every core fires for every kernel whose weights it holds."""
+    found: dict[int, dict[int, int]] = {}
+    for k, kernel in enumerate(network.kernels):
+        if isinstance(kernel, MatMul) and shares is not None:
+            found[k] = {share.core: -(-kernel.pixels // share.of) for share in shares[k]}
+        elif isinstance(kernel, MatMul) and k in placed:
+            found[k] = {strip.core: kernel.pixels for strip in placed[k]}
+    return found
+
+
 class _Stages:
     """Cores of kernels without weights in a pipeline: some of their own where enough hold no weights, else those of a
     neighbour, so that a core works on one stretch of the network."""
 
-    def __init__(self, network: Network, placed: dict[int, tuple[StripPlan, ...]], cores: int) -> None:
+    def __init__(self, network: Network, fires: Mapping[int, Mapping[int, int]], cores: int) -> None:
+        """`fires[k][core]`: how often a core fires for kernel k, of all that have weights."""
         self.network = network
-        self.holders = {k: sorted({strip.core for strip in strips}) for k, strips in placed.items()}
+        self.holders = {k: sorted(times) for k, times in fires.items()}
         self.fires: Counter[int] = Counter()
-        for k, holders in self.holders.items():
-            kernel = network.kernels[k]
-            assert isinstance(kernel, MatMul), kernel
-            self.fires.update(dict.fromkeys(holders, kernel.pixels))
+        for times in fires.values():
+            self.fires.update(times)
         idle = [core for core in range(cores) if core not in self.fires]
-        others = [k for k in range(len(network.kernels)) if k not in placed]
+        others = [k for k in range(len(network.kernels)) if k not in fires]
         each = len(idle) // max(1, len(others))
         self.own = {k: longest_run(idle[i * each : (i + 1) * each]) for i, k in enumerate(others)} if each else {}
 
@@ -170,7 +205,7 @@ def block_residencies(network: Network, schedule: Schedule) -> tuple[BlockReside
     """Every block of every matrix with its place and the steps during which it lies there, in dependency order.
 
     A matrix that several kernels of a segment share is listed with the first. A cycled block is listed with the array
-    of its first pass; later passes go round the same ring.
+    of its first pass; later passes go round the same ring. Copies of a block have the same cells.
     """
     found: list[BlockResidency] = []
     listed: set[tuple[str, int]] = set()
@@ -184,21 +219,24 @@ def block_residencies(network: Network, schedule: Schedule) -> tuple[BlockReside
         tiles = -(-height // plan_.tile_rows) * -(-width // plan_.tile_cols)
         segment = schedule.segments[plan_.segment]
         rounds = 0
+        stored: dict[tuple[Block, ...], int] = {}
         for job in plan_.jobs:
             rows = kernel.matrix.rows if kernel.matrix.groups > 1 else 0
             resident = job.weights == "resident"
+            start = cells_at = stored.setdefault(job.originals, cells) if resident else cells
             top = 0
-            for unit in range(job.units):
+            for copy, unit in product(range(job.copies), range(job.units)):
+                cells_at = start if unit == 0 else cells_at
                 for i, piece in enumerate(job.pieces):
-                    block: Block = unit_block(piece, job, unit, rows, kernel.matrix.cols)
+                    block = unit_block(piece, job, unit, rows, kernel.matrix.cols)
                     turn, array = _round(job, unit, i)
                     top = max(top, turn + 1)
                     found.append(
                         BlockResidency(
-                            block=block,
+                            block=replace(block, copy=block.copy + copy),
                             region=ArrayRegion(
                                 core=job.first_core + unit % job.cores,
-                                array=array,
+                                array=array + copy * job.chunk,
                                 w_row_start=piece.w_row_start,
                                 w_col_start=piece.w_col_start,
                             ),
@@ -207,9 +245,10 @@ def block_residencies(network: Network, schedule: Schedule) -> tuple[BlockReside
                             to_step=segment.last if resident else plan_.kernel,
                             round=0 if resident else rounds + turn,
                             loads=0 if schedule.resident else passes * (tiles if job.weights == "cycled" else 1),
-                            cells_at=cells,
+                            cells_at=cells_at,
                         )
                     )
-                    cells += block.rows * block.cols
+                    cells_at += block.rows * block.cols
+                    cells = max(cells, cells_at)
             rounds += 0 if resident else top
     return tuple(found)

@@ -17,7 +17,10 @@ from bitline.ir.schedule import Job, Stream, neighbours
 from bitline.schedule.memory import ALIGNMENT, CONSTANT_MEMORY, place_tensors
 
 MOST_ON_THEIR_WAY = 8
-"""Inputs at once: a core keeps so many messages from another before the sender has to wait."""
+"""Inputs at once where weights lie in the arrays once: one layer is far slower than the others then."""
+MOST_WITH_COPIES = 32
+"""Inputs at once where copies make layers alike: a core keeps so many messages from another before the sender has to
+wait."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,18 +65,20 @@ def check_streams(network: Network, resident: bool) -> None:
         )
 
 
-def place_frames(network: Network, capacities: Mapping[str, int], inputs: int) -> Frames:
-    """As many frames as fit, at most eight, without moving a tensor to a memory further away; two at least where
-    there is room anywhere. Raises `Refusal` (BL0401) where not even one fits."""
+def place_frames(
+    network: Network, capacities: Mapping[str, int], inputs: int, most: int = MOST_ON_THEIR_WAY, *, far: bool = False
+) -> Frames:
+    """As many frames as fit, at most `most`, without moving a tensor to a memory further away; two at least where
+    there is room anywhere. `far`: tensors may move. Raises `Refusal` (BL0401) where not even one fits."""
     ports = {port.tensor for port in network.ports}
     alone, _ = place_tensors(network, capacities)
     near = {home.tensor: home.memory for home in alone if home.tensor not in ports}
     moved: Frames | None = None
-    for window in range(min(inputs, MOST_ON_THEIR_WAY), 1, -1):
+    for window in range(min(inputs, most), 1, -1):
         found = _frames(network, capacities, inputs, window)
         if found is None:
             continue
-        if all(near.get(home.tensor, home.memory) == home.memory for home in found.tensors):
+        if far or all(near.get(home.tensor, home.memory) == home.memory for home in found.tensors):
             return found
         moved = found
     single = _frames(network, capacities, inputs, 1)

@@ -168,13 +168,15 @@ def even(total: int, most: int) -> int:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Tile:
+class Tile:
+    """Pixels of a tile and slots of the input, partial-sum and output buffers."""
+
     rows: int
     cols: int
     slots: tuple[int, int, int]
 
 
-def _tile(
+def fit_tile(
     outs: tuple[int, int],
     walks: tuple[Walk, Walk],
     channels: int,
@@ -184,16 +186,17 @@ def _tile(
     choices: Sequence[tuple[int, int, int]],
     single: bool,
     width_y: int,
-) -> _Tile | None:
+    most: int = 0,
+) -> Tile | None:
     """The largest tile for the first choice of (input, psum, output) slots under which one pixel fits; `channels` in
-    bytes, `cols` results of `width_y` bytes."""
+    bytes, `cols` results of `width_y` bytes. `most`: pixels of a tile, 0 for as many as fit."""
     for slots in choices:
         pixels = buffers.output_bytes // (slots[2] * cols * width_y)
         if sums:
             pixels = min(pixels, buffers.psum_bytes // (slots[1] * cols * 4))
         room = buffers.input_bytes // slots[0]
-        if single:
-            pixels = min(pixels, 1)
+        if single or most:
+            pixels = min(pixels, most or 1)
         if pixels < 1 or walks[0].length(1) * walks[1].length(1) * channels > room:
             continue
         width = min(outs[1], pixels)
@@ -203,7 +206,7 @@ def _tile(
         height = min(outs[0], pixels // width)
         while walks[0].length(height) * walks[1].length(width) * channels > room:
             height -= 1
-        return _Tile(rows=even(outs[0], height), cols=width, slots=slots)
+        return Tile(rows=even(outs[0], height), cols=width, slots=slots)
     return None
 
 
@@ -231,12 +234,17 @@ def matmul_schedule(
     cols = max(job.cols for job in jobs)
     cycled = any(job.weights == "cycled" for job in jobs)
     choices = SINGLE_PSUM if cycled else DOUBLE
-    tile = _tile((height, width), walks, channels, cols, True, buffers, choices, False, width_y)
+    tile = fit_tile((height, width), walks, channels, cols, True, buffers, choices, False, width_y)
     if tile is None:
         box = walks[0].length(1) * walks[1].length(1) * channels
         raise too_large(
             buffers.model, kernel, f"{box:,} input bytes, {cols * 4:,} bytes of partial sums, {cols:,} output bytes"
         )
+    return tile_schedule(number, segment, tile, jobs)
+
+
+def tile_schedule(number: int, segment: int, tile: Tile, jobs: tuple[Job, ...]) -> KernelSchedule:
+    """A kernel whose jobs take such tiles."""
     return KernelSchedule(
         kernel=number,
         segment=segment,
@@ -259,7 +267,7 @@ def pool_schedule(
     slice_ = -(-channels // buffers.cores)
     while True:
         choices = DOUBLE if slice_ > 1 else (*DOUBLE, (1, 1, 1))
-        tile = _tile(
+        tile = fit_tile(
             (height, width),
             walks,
             slice_ * widths[0],
@@ -277,13 +285,4 @@ def pool_schedule(
                 buffers.model, kernel, f"{walks[0].length(1) * walks[1].length(1):,} input bytes for one channel"
             )
         slice_ = -(-slice_ // 2)
-    return KernelSchedule(
-        kernel=number,
-        segment=segment,
-        tile_rows=tile.rows,
-        tile_cols=tile.cols,
-        input_slots=tile.slots[0],
-        psum_slots=tile.slots[1],
-        output_slots=tile.slots[2],
-        jobs=column_jobs(channels, slice_, buffers.cores),
-    )
+    return tile_schedule(number, segment, tile, column_jobs(channels, slice_, buffers.cores))

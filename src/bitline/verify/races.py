@@ -54,7 +54,7 @@ NOBODY, HOST, SETUP, SETUP_IN_USE = -1, -2, -3, -4
 """Writers that are no queue of the phase; `SETUP_IN_USE`: the phase has read what setup wrote, so it has to stay."""
 TOKEN_CAPACITY = 256
 """Outstanding posts that a counter may hold."""
-LETTER_CAPACITY = 8
+LETTER_CAPACITY = 32
 """Messages that may be on their way from one core to another; a sender waits when there are more."""
 MOST_READERS = (1 << 15) - 1
 """More than there are units of all cores."""

@@ -6,7 +6,7 @@ Derived anew from the network, the constants and the bytes of `arrays.bin`: noth
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Final
 
@@ -318,9 +318,13 @@ def _order(
 
 
 def _cell_overlaps(blocks: Sequence[BlockResidency], size: int) -> Iterator[Diagnostic]:
-    """The bytes of every block lie in the file and belong to no other block."""
+    """The bytes of every block lie in the file and belong to no other block but copies of it."""
     end, before = 0, ""
+    at: dict[int, Block] = {}
     for item in sorted(blocks, key=lambda item: item.cells_at):
+        first = at.setdefault(item.cells_at, item.block)
+        if first.copy != item.block.copy and replace(first, copy=item.block.copy) == item.block:
+            continue
         last = item.cells_at + item.block.rows * item.block.cols
         span = f"bytes {item.cells_at}..{last - 1} of arrays.bin"
         if item.cells_at < 0 or last > size:

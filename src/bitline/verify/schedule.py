@@ -40,6 +40,8 @@ CONSTANT: Final = "tables"
 """The memory of tensors that never change."""
 LARGEST: Final = 1 << 40
 """No honest address is larger; below it every sum here fits int64."""
+MOST_PIXELS: Final = 1 << 25
+"""Of a picture whose pixels are shared out."""
 MOST_COLUMNS: Final = 1 << 31
 """No honest job counts further; below it every product here fits int64."""
 
@@ -158,7 +160,21 @@ def _job_is_sane(job: Job, cores: int) -> bool:
     return inside and job.rounds >= 1 and max(map(abs, numbers)) < MOST_COLUMNS
 
 
+def _share(kernel: Kernel, job: Job, place: str) -> Iterator[Diagnostic]:
+    """Only what has weights that stay is shared out; every part lies in the picture."""
+    if not isinstance(kernel, MatMul) or job.weights != "resident":
+        yield _schedule_error(f"a share of the pixels of a {kernel.kind} with {job.weights} weights", place)
+        return
+    height, width = kernel.read.shape[:2]
+    for part in job.share:
+        inside = 0 <= part.first_row <= part.last_row <= height and 0 <= part.first_col <= part.last_col <= width
+        if not inside or (part.count == 0 and len(job.share) > 1):
+            rows, cols = f"{part.first_row}..{part.last_row - 1}", f"{part.first_col}..{part.last_col - 1}"
+            yield _schedule_error(f"computes rows {rows}, columns {cols} of {height} x {width} pixels", place)
+
+
 def _jobs(network: Network, schedule: Schedule, cores: int) -> Iterator[Diagnostic]:
+    pixels = max((k.pixels for k in network.kernels if isinstance(k, MatMul)), default=1)
     for _, kernel, plan in _pairs(network, schedule):
         for i, job in enumerate(plan.jobs):
             place = f"{kernel.name}.jobs[{i}]"
@@ -168,8 +184,15 @@ def _jobs(network: Network, schedule: Schedule, cores: int) -> Iterator[Diagnost
                 yield _schedule_error(f"{job.rounds} rounds of {job.unit_cols} columns", place)
             if (job.weights != "none") != isinstance(kernel, MatMul):
                 yield _schedule_error(f"weights are {job.weights!r} for a {kernel.kind}", place)
-            if job.turns < 1 or job.chunk < 0 or (job.weights == "cycled" and job.chunk < 1):
+            ring = job.weights == "cycled" or (job.weights == "resident" and job.turns > 1)
+            if job.turns < 1 or job.chunk < 0 or (ring and job.chunk < 1):
                 yield _schedule_error(f"{job.turns} turns of {job.chunk} blocks", place)
+            if job.copies > pixels or job.chunk > MOST_COLUMNS:
+                yield _schedule_error(
+                    f"{job.copies} copies side by side, no kernel has more than {pixels} pixels", place
+                )
+            if job.share:
+                yield from _share(kernel, job, place)
 
 
 def _width(kernel: Kernel, network: Network) -> int | None:
@@ -199,6 +222,9 @@ def _columns(network: Network, schedule: Schedule, cores: int) -> Iterator[Diagn
         if not all(_job_is_sane(job, cores) for job in plan.jobs):
             continue
         asked = sum(job.units * max(1, len(job.strips)) for job in plan.jobs)
+        if isinstance(kernel, MatMul) and any(job.share for job in plan.jobs):
+            yield from _pixels(kernel, plan, width)
+            continue
         if asked > width:
             yield _schedule_error(f"{asked} strips for {width} columns", kernel.name)
             continue
@@ -214,6 +240,37 @@ def _columns(network: Network, schedule: Schedule, cores: int) -> Iterator[Diagn
             if bad.any():
                 first = int(np.flatnonzero(bad)[0])
                 yield _schedule_error(f"{int(bad.sum())} columns are computed {what}, first {first}", kernel.name)
+
+
+def _pixels(kernel: MatMul, plan: KernelSchedule, width: int) -> Iterator[Diagnostic]:
+    """Every pixel of every column is computed exactly once, where jobs share the pixels among them."""
+    height, across = kernel.read.shape[:2]
+    if height * across > MOST_PIXELS or any(job.units > 1 for job in plan.jobs):
+        yield _schedule_error(f"shares {height} x {across} pixels out to jobs of several units", kernel.name)
+        return
+    parts = [job.parts(height, across) for job in plan.jobs]
+    corners = [n for share in parts for p in share for n in (p.first_row, p.last_row - height, p.first_col)]
+    if max(map(abs, corners)) > max(height, across):
+        return  # said of the job
+    spans = [(strip.col, strip.col + strip.cols, i) for i, job in enumerate(plan.jobs) for strip in job.strips]
+    edges = sorted({0, width, *(edge for first, last, _ in spans for edge in (first, last))})
+    if edges[0] < 0 or edges[-1] > width or any(first >= last for first, last, _ in spans):
+        yield _schedule_error(f"computes columns {edges[0]}..{edges[-1] - 1} of {width}", kernel.name)
+        return
+    first_of: dict[tuple[int, ...], tuple[int, int]] = {}
+    for first, last in pairwise(edges):
+        first_of.setdefault(tuple(i for start, end, i in spans if start <= first and last <= end), (first, last))
+    for jobs, (first, last) in first_of.items():
+        times = np.zeros((height, across), np.int32)
+        for part in (part for i in jobs for part in parts[i]):
+            times[part.first_row : part.last_row, part.first_col : part.last_col] += 1
+        for what, bad in (("never", times == 0), ("more than once", times > 1)):
+            if bad.any():
+                row, col = (int(place[0]) for place in np.nonzero(bad))
+                where = f"first row {row}, column {col}"
+                yield _schedule_error(
+                    f"{int(bad.sum())} pixels of columns {first}..{last - 1} are computed {what}, {where}", kernel.name
+                )
 
 
 def _spans(plan: KernelSchedule) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
