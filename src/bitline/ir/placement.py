@@ -88,15 +88,43 @@ class Occupied:
     bias_rows: int = 0
 
 
+Kind = tuple[int, int]
+"""Rows and columns of a block."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Closed:
+    """`times` arrays, each of a block and all others that could ever share an array with it, in one row or column."""
+
+    leader: Kind
+    partners: tuple[Kind, ...] = ()
+    times: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """A bound made for the blocks at hand: the arrays of the `closed` groups, one after another, and for the others
+    ceil(sum row_values[rows] col_values[cols] / (row_cap col_cap)); no rows that fit above one another are worth more
+    than `row_cap`, no columns that fit beside one another more than `col_cap` (a conservative scale)."""
+
+    closed: tuple[Closed, ...]
+    row_values: tuple[tuple[int, int], ...]
+    col_values: tuple[tuple[int, int], ...]
+    row_cap: int
+    col_cap: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Certificate:
     """No placement of these blocks takes fewer than `lower_bound` arrays: `bound` says why. `proof`: `bound` where that
-    equals the arrays used, `solver` where an exhaustive search closed the gap, else `none`."""
+    equals the arrays used, `solver` where an exhaustive search closed the gap, else `none`. `scale`: what a bound
+    by dual-feasible functions or scales needs to be seen."""
 
     arrays_used: int
     lower_bound: int
     bound: str
     proof: Proof
+    scale: Scale | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

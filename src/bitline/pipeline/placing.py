@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -75,9 +76,11 @@ def place_networks(
         return known_again(cut, of, earlier, str(fixed))
 
     warm_up(options)
+    gc.freeze()  # what was loaded is not looked through again and again during the search
     started = time.perf_counter()
     solved = solve(matrices, layers, shape, options, chip, fix=fix if fixed is not None else None, progress=progress)
     seconds = time.perf_counter() - started - solved.import_seconds
+    gc.unfreeze()
     points = tradeoff(matrices, layers, shape, options, chip, progress) if pareto else ()
     return Placed(
         solved=solved,

@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bitline.core.progress import SILENT, Progress
-from bitline.ir.placement import ArrayShape, Certificate, Occupied, PlacedMatrix, Proof
-from bitline.pack.bounds import lower_bound
+from bitline.ir.placement import ArrayShape, Certificate, Closed, Occupied, PlacedMatrix, Proof, Scale
+from bitline.pack.bounds import Bound, best_bound
 from bitline.pack.layout import pack_layout
 from bitline.pack.layout_bounds import layout_bound
 from bitline.pack.prove import prove
 from bitline.pack.rectangles import Packing, pack, packings
+from bitline.pack.scales import scale_bound
 from bitline.pack.shapes import Bin, Piece, Spot
 from bitline.pack.spread import spread
 from bitline.place.blocks import CutBlock, cut_all
@@ -22,10 +23,13 @@ from bitline.place.options import PlaceOptions
 
 LAYOUT_STEPS = 2_000
 """Of the search where arrays are no plain rectangles."""
-SEARCH_STEPS = 2_000
+SEARCH_STEPS = 200_000
+"""About a second for a hundred blocks."""
 SPREAD_STEPS = 20_000
-QUICK_EFFORT = 0.5
-"""Of the solver, before the search for one array fewer."""
+SPREAD_MOST = 4_000_000
+"""Steps times blocks."""
+EFFORT = 1.0
+"""Of the solver, in its deterministic time."""
 FEW = 40
 """Blocks of which the solver is also asked for positions."""
 
@@ -83,7 +87,8 @@ def fewest_arrays(
     spots = dict(zip(free, found, strict=True)) | {n: _lies(place)[1] for n, place in fixed.items()}
     arrays = {spot.bin for spot in spots.values()} | {o.array for o in occupied}
     bound = layout_bound([*(pieces[n] for n in free), *(piece for piece, _ in there)], bin)
-    return Layout(spots=tuple(spots[n] for n in range(len(blocks))), certificate=certificate(len(arrays), *bound))
+    claim = certificate(len(arrays), bound[0], "bias" if bound[1] == "bias-dff" else bound[1])
+    return Layout(spots=tuple(spots[n] for n in range(len(blocks))), certificate=claim)
 
 
 def _lies(place: Occupied) -> tuple[Piece, Spot]:
@@ -92,40 +97,77 @@ def _lies(place: Occupied) -> tuple[Piece, Spot]:
 
 
 def _plain(pieces: Sequence[Piece], shape: ArrayShape, options: PlaceOptions, progress: Progress) -> Layout:
-    """Many orders, then a search for one array fewer, then a solver that settles whether there is one."""
+    """Many orders and the cheap bounds; where they do not meet, scales made for these blocks, then a solver, then a
+    search for one array fewer. Ctrl-C ends the search, not the answer."""
     sizes = [(p.rows, p.cols) for p in pieces]
     rows, cols = shape.rows, shape.cols
-    bound, which = lower_bound(sizes, rows, cols)
-    best, import_s, interrupted = None, 0.0, False
-    ends = None if options.time_limit is None else time.perf_counter() + options.time_limit
-    steps = SEARCH_STEPS if ends is None else None
+    bound = best_bound(sizes, rows, cols)
+    best = pack(sizes, rows=rows, cols=cols)
+    assert best is not None, "the number of arrays is unlimited"
+    import_s, solver, interrupted = 0.0, False, False
     try:
-        best = pack(sizes, rows=rows, cols=cols)
-        assert best is not None, "the number of arrays is unlimited"
-        if best.bins == bound + 1:
-            import_s = solver_seconds()
-            verdict = prove(
-                sizes,
-                rows=rows,
-                cols=cols,
-                bins=bound,
-                effort=QUICK_EFFORT,
-                places=sum(size != (rows, cols) for size in sizes) <= FEW,
-            )
-            if verdict.packing is not None:
-                best = verdict.packing
-            elif verdict.verdict == "infeasible":
-                return _layout(best, certificate(best.bins, best.bins, "solver", solver=True), import_s)
-        if best.bins > bound:
-            for best in packings(sizes, rows=rows, cols=cols, steps=steps, seed=options.seed):
-                progress.stage(f"{best.bins} arrays, at least {bound}")
-                if best.bins == bound or (ends is not None and time.perf_counter() >= ends):
-                    break
+        if bound.value < best.bins:
+            import_s += seconds_to_load("ortools.linear_solver.pywraplp")
+            made = scale_bound(sizes, rows, cols, target=best.bins)
+            bound = made if made.value > bound.value else bound
+        if bound.value < best.bins:
+            best, interrupted = _searched(best, sizes, shape, bound.value, options, progress)
+        if bound.value < best.bins and not interrupted:
+            import_s += seconds_to_load("ortools.sat.python.cp_model")
+            few = sum(size != (rows, cols) for size in sizes) <= FEW
+            effort = EFFORT if options.time_limit is None else options.time_limit
+            verdict = prove(sizes, rows=rows, cols=cols, bins=best.bins - 1, effort=effort, places=few)
+            best = verdict.packing or best
+            solver = verdict.verdict == "infeasible"
     except KeyboardInterrupt:
-        if best is None:
-            raise
         interrupted = True
-    return _layout(best, certificate(best.bins, bound, which), import_s, interrupted)
+    claim = certificate(best.bins, best.bins if solver else bound.value, "solver" if solver else bound.which)
+    if solver:
+        claim = replace(claim, proof="solver")
+    if claim.bound in ("dff", "scale"):
+        claim = replace(claim, scale=_scale_of(bound))
+    return _layout(best, claim, import_s, interrupted)
+
+
+def _searched(
+    best: Packing,
+    sizes: Sequence[tuple[int, int]],
+    shape: ArrayShape,
+    bound: int,
+    options: PlaceOptions,
+    progress: Progress,
+) -> tuple[Packing, bool]:
+    """Fewer arrays, where some are found within the time limit, or without one within `SEARCH_STEPS`; what was found
+    when Ctrl-C comes, and whether it came."""
+    started = time.perf_counter()
+    steps = SEARCH_STEPS if options.time_limit is None else None
+    try:
+        for found in packings(sizes, rows=shape.rows, cols=shape.cols, steps=steps, seed=options.seed):
+            best = found if found.bins < best.bins else best
+            progress.stage(f"{best.bins} arrays, at least {bound}")
+            late = options.time_limit is not None and time.perf_counter() - started >= options.time_limit
+            if late or best.bins <= bound:
+                break
+    except KeyboardInterrupt:
+        return best, True
+    return best, False
+
+
+def _scale_of(bound: Bound) -> Scale:
+    return Scale(
+        closed=tuple(Closed(leader=g.leader, partners=g.partners, times=g.times) for g in bound.groups),
+        row_values=bound.row_values,
+        col_values=bound.col_values,
+        row_cap=bound.row_cap,
+        col_cap=bound.col_cap,
+    )
+
+
+def seconds_to_load(module: str) -> float:
+    """Load a solver; how long that took, for it is no time of the search."""
+    started = time.perf_counter()
+    importlib.import_module(module)
+    return time.perf_counter() - started
 
 
 def _layout(packing: Packing, claim: Certificate, import_s: float, interrupted: bool = False) -> Layout:
@@ -133,13 +175,6 @@ def _layout(packing: Packing, claim: Certificate, import_s: float, interrupted: 
         Spot(bin=b, row=r, col=c) for b, r, c in zip(packing.bin_of, packing.row_start, packing.col_start, strict=True)
     )
     return Layout(spots=spots, certificate=claim, import_seconds=import_s, interrupted=interrupted)
-
-
-def solver_seconds() -> float:
-    """Load the solver; how long that took, for it is no time of the search."""
-    started = time.perf_counter()
-    importlib.import_module("ortools.sat.python.cp_model")
-    return time.perf_counter() - started
 
 
 def spread_over(
@@ -155,7 +190,7 @@ def spread_over(
         cols=shape.cols,
         bins=arrays,
         start=layout.spots,
-        steps=SPREAD_STEPS,
+        steps=min(SPREAD_STEPS, SPREAD_MOST // max(1, len(blocks))),
         seed=options.seed,
         seconds=options.time_limit,
     )

@@ -18,6 +18,7 @@ from bitline.verify.array_bounds import BOUNDS, Demand
 from bitline.verify.checks import Check
 from bitline.verify.placed_cells import Placed, finding
 from bitline.verify.placed_weights import Numbered, name_of, owner_of
+from bitline.verify.scales import scale_bound
 
 FINDINGS: Final = 20
 OF_ONE_KIND: Final = 5
@@ -199,8 +200,17 @@ def _certificate(placement: Placement, items: Sequence[Placed], *, sound: bool) 
         wrong += _claim_errors(claim, used)
     if claim.proof == "solver":
         saw += ": proved by a solver, not recomputed"
-    elif claim.bound not in BOUNDS:
+    elif claim.scale is not None and sound and not wrong:
+        recomputed = scale_bound(_demand(items).sizes, placement.shape, claim.scale)
+        saw += f": {claim.bound} gives {recomputed}"
+        if isinstance(recomputed, str):
+            wrong.append(f"the scale is none: {recomputed}")
+        elif claim.lower_bound > recomputed:
+            wrong.append(f"the bound does not follow: {claim.bound!r} gives {recomputed}, not {claim.lower_bound}")
+    elif claim.bound not in BOUNDS and claim.bound != "scale":
         wrong.append(f"no bound is called {claim.bound[:40]!r}, known: {', '.join(sorted(BOUNDS))}")
+    elif claim.bound == "scale" and claim.scale is None:
+        wrong.append("a bound by scales without its scales")
     elif wrong or not sound:
         saw += ": not recomputed, something else is wrong"
     else:
