@@ -171,10 +171,13 @@ def seconds_to_load(module: str) -> float:
 
 
 def _layout(packing: Packing, claim: Certificate, import_s: float, interrupted: bool = False) -> Layout:
-    spots = tuple(
-        Spot(bin=b, row=r, col=c) for b, r, c in zip(packing.bin_of, packing.row_start, packing.col_start, strict=True)
-    )
-    return Layout(spots=spots, certificate=claim, import_seconds=import_s, interrupted=interrupted)
+    return Layout(spots=spots_of(packing), certificate=claim, import_seconds=import_s, interrupted=interrupted)
+
+
+def spots_of(packing: Packing) -> tuple[Spot, ...]:
+    """Where the blocks of a packing lie."""
+    places = zip(packing.bin_of, packing.row_start, packing.col_start, strict=True)
+    return tuple(Spot(bin=b, row=r, col=c) for b, r, c in places)
 
 
 def spread_over(
@@ -200,12 +203,9 @@ def spread_over(
     for spot in found:
         numbers.setdefault(spot.bin, len(numbers))
     claim = layout.certificate
-    spots = tuple(replace(spot, bin=numbers[spot.bin]) for spot in found)
-    return replace(
-        layout,
-        spots=spots,
-        certificate=certificate(len(numbers), claim.lower_bound, claim.bound, solver=claim.proof == "solver"),
-    )
+    if len(numbers) != claim.arrays_used:  # more arrays, to be faster
+        claim = replace(claim, arrays_used=len(numbers), proof="none")
+    return replace(layout, spots=tuple(replace(spot, bin=numbers[spot.bin]) for spot in found), certificate=claim)
 
 
 def _apart(blocks: Sequence[CutBlock], arrays: int) -> tuple[Spot, ...] | None:

@@ -10,14 +10,18 @@ from dataclasses import dataclass
 
 from bitline.ir.placement import ArrayShape, PlacedMatrix
 from bitline.pack.cutting import Whole, cut_into
+from bitline.pack.rectangles import pack
 from bitline.pack.shapes import Spot
-from bitline.place.arrays import Layout, bin_of, certificate
+from bitline.place.arrays import Layout, bin_of, certificate, spots_of
 from bitline.place.blocks import CutBlock, CutMatrices, bias_of
+from bitline.place.mapping import blocks_of
 from bitline.place.options import PlaceOptions
 from bitline.place.prices import col_cut_pj, row_cut_pj
 from bitline.target.schema import Chip
 
-FREE_STEPS = 20_000
+FREE_STEPS, LEAST_STEPS = 4_000, 500
+MANY = 400
+"""Blocks of the full cut above which there are fewer steps, for each takes longer."""
 PRICE_STEPS = 100
 """Prices are whole numbers: so many steps for a picojoule."""
 
@@ -42,7 +46,7 @@ def cut_freely(
         bin_of(shape),
         row_price=max(1, round(row_cut_pj(chip) * PRICE_STEPS)),
         col_price=max(1, round(col_cut_pj(chip) * PRICE_STEPS)),
-        steps=FREE_STEPS,
+        steps=max(LEAST_STEPS, FREE_STEPS * MANY // max(MANY, sum(blocks_of(m, shape) for m in matrices))),
         seconds=options.time_limit,
         seed=options.seed,
     )
@@ -73,6 +77,10 @@ def cut_freely(
             spot = part.spot
             spots.append(Spot(bin=spot.bin, row=spot.row + down, col=spot.col + across, band=spot.band))
     arrays = len({spot.bin for spot in spots})
+    if any(m.math.bundle > 1 for m in matrices) and bin_of(shape).plain:  # trimmed parts may take fewer
+        again = pack([(b.rows, b.cols) for b in blocks], rows=shape.rows, cols=shape.cols, max_bins=arrays - 1)
+        if again is not None:
+            spots, arrays = list(spots_of(again)), again.bins
     cut = CutMatrices(blocks=tuple(blocks), row_cuts=cutting.row_cuts, col_cuts=cutting.col_cuts)
     return cut, Layout(spots=tuple(spots), certificate=certificate(arrays, *_bound(blocks, shape)))
 

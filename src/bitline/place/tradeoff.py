@@ -11,9 +11,13 @@ from dataclasses import dataclass, replace
 
 from bitline.core.progress import SILENT, Progress
 from bitline.ir.placement import ArrayShape, PlacedMatrix, Proof
+from bitline.place.arrays import fewest_arrays
+from bitline.place.blocks import cut_all, fitted
 from bitline.place.figures import interval, mvm_fires
+from bitline.place.groups import mixtures
 from bitline.place.mapping import Sliding
 from bitline.place.options import PlaceOptions
+from bitline.place.regroup import regrouped
 from bitline.place.solve import Solved, solve
 from bitline.target.schema import Chip
 
@@ -54,7 +58,8 @@ def tradeoff(
     most = plain.placement.certificate.arrays_used
     budgets: list[PlaceOptions] = []
     if any(m.matrix.groups > 1 for m in matrices):
-        least = made(replace(fast, depthwise_group="auto")).placement.certificate.arrays_used
+        cut = cut_all(regrouped([fitted(m, shape) for m in matrices], mixtures(matrices)[-1]), shape)
+        least = fewest_arrays(cut.blocks, shape, replace(fast, objective="arrays"), {}, ()).certificate.arrays_used
         budgets += [replace(fast, depthwise_group="auto", array_budget=n) for n in _between(least, most)]
     blocks = len(plain.placement.blocks)
     budgets += [replace(fast, array_budget=round(blocks * times)) for times in BUDGETS]
