@@ -36,7 +36,14 @@ BINS_IN_A_SECOND, BINS_IN_A_MINUTE = 2947, 2941
 PROVED_PERCENT = 85.0
 DECODE_RATIO = 300.0
 REPEATS = 50  # of our decoder, which is too fast for the clock
-START_UP = "from bitline.pack.rectangles import pack; pack([(2, 3)] * 5, rows=5, cols=5, steps=1)"
+START_UP = """
+import time, numpy, numba
+started = time.perf_counter()
+from bitline.pack.rectangles import pack
+pack([(2, 3)] * 5, rows=5, cols=5, steps=1)
+print(time.perf_counter() - started)
+"""
+START_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,13 +213,18 @@ def decoding(instances: Sequence[Instance]) -> list[Row]:
 
 
 def starting() -> list[Row]:
-    """Wall time of a process that packs five pieces, compilation cached by one before it."""
-    spent = 0.0
+    """A second process that packs five pieces, compilation cached by the first: all of it, and without what Python,
+    numpy and numba themselves take to start."""
+    spent = own = 0.0
     for _ in range(2):
         started = time.perf_counter()
-        subprocess.run([sys.executable, "-c", START_UP], check=True)
-        spent = time.perf_counter() - started
-    return [row("start-up of a second process, with one search", spent, "s")]
+        said = subprocess.run([sys.executable, "-c", START_UP], check=True, capture_output=True, text=True)
+        spent, own = time.perf_counter() - started, float(said.stdout)
+    target = f"<= {START_SECONDS}"
+    return [
+        row("second process, with one search, Python, numpy and numba included", spent, "s"),
+        row("start-up of the packer in a second process", own, "s", target=target, met=own <= START_SECONDS),
+    ]
 
 
 def warm_up() -> None:

@@ -39,7 +39,11 @@ ROOM: Final = 64 * MIB
 """Below it not even small packages and compiled code find a place."""
 COMFORTABLE_DISK: Final = 1024 * MIB
 COMFORTABLE_MEMORY: Final = 2048 * MIB
-COMPILED: Final = ("bitline.pack.maxrects", "bitline.sim.events", "bitline.verify.races")
+COMPILED: Final = (
+    *("bitline.pack.maxrects", "bitline.pack.skyline", "bitline.pack.squeeze", "bitline.pack.knapsack"),
+    *("bitline.pack.layout_decode", "bitline.pack.cutting_search", "bitline.pack.spread_decode"),
+    *("bitline.sim.events", "bitline.verify.races"),
+)
 """The modules that numba compiles at the first use."""
 INTEGER_UNITS: Final = ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
 WIDE_UNITS: Final = ("avx2", "avx512f", "asimd", "sve")

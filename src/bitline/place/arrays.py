@@ -26,7 +26,7 @@ LAYOUT_STEPS = 2_000
 SEARCH_STEPS = 200_000
 """About a second for a hundred blocks."""
 SPREAD_STEPS = 20_000
-SPREAD_MOST = 4_000_000
+SPREAD_MOST = 2_000_000
 """Steps times blocks."""
 EFFORT = 1.0
 """Of the solver, in its deterministic time."""
