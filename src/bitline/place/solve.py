@@ -173,7 +173,7 @@ def _infeasible(
         capacity, unit = arrays * open_cells(shape), "weights"
         if demand <= capacity:
             demand, capacity, unit = certificate.lower_bound, arrays, "arrays"
-    if options.cuts != "free":
+    if options.cuts != "free" and unit == "arrays":
         levers.append("matrices cut wherever there is room (--cuts free)")
     if options.depthwise_group == "max" and any(m.matrix.groups > 1 for m in placement.matrices):
         levers.append("smaller groups of grouped convolutions (--depthwise-group auto)")

@@ -67,13 +67,11 @@ def tradeoff(
     for these in budgets:
         asked.append((made(these), _words(these)))
         progress.advance()
-    points = [_point(solved, words) for solved, words in asked]
-    return tuple(
-        sorted(
-            (p for p in dict.fromkeys(points) if not any(_beats(q, p) for q in points)),
-            key=lambda p: (p.arrays_used, p.mvm_fires, p.interval),
-        )
-    )
+    found: dict[tuple[int, int, int], Point] = {}
+    for solved, words in asked:
+        point = _point(solved, words)
+        found.setdefault(_figures(point), point)
+    return tuple(found[mine] for mine in sorted(found) if not any(_beats(other, mine) for other in found))
 
 
 def _between(least: int, most: int) -> list[int]:
@@ -107,6 +105,9 @@ def _point(solved: Solved, words: str) -> Point:
     )
 
 
-def _beats(one: Point, other: Point) -> bool:
-    ours, theirs = (one.arrays_used, one.mvm_fires, one.interval), (other.arrays_used, other.mvm_fires, other.interval)
-    return ours != theirs and all(a <= b for a, b in zip(ours, theirs, strict=True))
+def _figures(point: Point) -> tuple[int, int, int]:
+    return point.arrays_used, point.mvm_fires, point.interval
+
+
+def _beats(one: tuple[int, int, int], other: tuple[int, int, int]) -> bool:
+    return one != other and all(a <= b for a, b in zip(one, other, strict=True))

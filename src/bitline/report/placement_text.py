@@ -22,9 +22,10 @@ BOUNDS: dict[str, str] = {
 def placement_text(placement: Placement, values: Mapping[str, Json]) -> str:
     """The answer of `bitline place`, from its values."""
     shape, claim = placement.shape, placement.certificate
+    noun = "array" if claim.arrays_used == 1 else "arrays"
     bias = f" and {shape.bias_rows} bias rows" if shape.bias_rows else ""
     lines = [
-        f"{claim.arrays_used:,} arrays of {shape.rows}x{shape.cols}{bias}: {_proof(placement)}",
+        f"{claim.arrays_used:,} {noun} of {shape.rows}x{shape.cols}{bias}: {_proof(placement)}",
         f"{values['pieces']:,} blocks, {100 * _float(values['utilisation']):.1f} % of the cells, "
         f"{values['row_cuts']:,} row cuts, {values['col_cuts']:,} column cuts",
         f"{values['mvm_fires']:,} MVM firings an inference, {values['interval']:,} on the busiest array "
@@ -37,6 +38,8 @@ def placement_text(placement: Placement, values: Mapping[str, Json]) -> str:
             f"  {m.nodes[0] if m.nodes else m.matrix.name}: {_mapping(m.copies, m.window)}, fires {m.fires:,} times"
             for m in mapped
         ]
+    if values["interrupted"]:
+        lines.append("interrupted: this is the best so far")
     lines += _infeasible(values["infeasible"], int(_float(values["chip_arrays"])))
     lines += _arrays(placement)
     points = values["pareto"]
