@@ -10,9 +10,9 @@ from bitline.pack.spread_bounds import load_bound
 
 WHY = {
     "largest": "the largest layer",
-    "average": "all firings over all arrays",
+    "average": "the mean of all arrays",
     "pigeonhole": "more blocks than arrays, so some share one",
-    "conflict": "layers that are too much together need more arrays than there are",
+    "conflict": "its heaviest blocks cannot all lie with lighter ones",
 }
 
 
