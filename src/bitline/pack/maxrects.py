@@ -40,6 +40,7 @@ def first_fit(order: Ints, sizes: Ints, rows: int, cols: int, rule: int, max_bin
     for piece in order:
         low_rows, low_cols = min(low_rows, sizes[piece, 0]), min(low_cols, sizes[piece, 1])
     free = np.empty((256, 4), np.int64)
+    start = 0  # waiting[start : start + count]
     bins = 0
     while count > 0:
         if bins == max_bins:
@@ -50,7 +51,11 @@ def first_fit(order: Ints, sizes: Ints, rows: int, cols: int, rule: int, max_bin
         no_height, no_width = rows + 1, cols + 1  # the last refused: free rectangles only shrink, so no larger one fits
         next_rows, next_cols = rows, cols
         refused = 0
-        for turn in range(count):
+        seen = 0
+        for turn in range(start, start + count):
+            if free_count == 0:  # full
+                break
+            seen += 1
             piece = waiting[turn]
             height, width = sizes[piece, 0], sizes[piece, 1]
             best = -1
@@ -59,7 +64,7 @@ def first_fit(order: Ints, sizes: Ints, rows: int, cols: int, rule: int, max_bin
                 if best < 0:
                     no_height, no_width = height, width
             if best < 0:
-                waiting[refused] = piece
+                waiting[start + refused] = piece
                 refused += 1
                 next_rows, next_cols = min(next_rows, height), min(next_cols, width)
                 continue
@@ -71,6 +76,12 @@ def first_fit(order: Ints, sizes: Ints, rows: int, cols: int, rule: int, max_bin
             tallest, widest = 0, 0
             for f in range(free_count):
                 tallest, widest = max(tallest, free[f, 2] - free[f, 0]), max(widest, free[f, 3] - free[f, 1])
+        if seen < count:  # the others wait as well, behind the refused ones
+            next_rows, next_cols = min(next_rows, low_rows), min(next_cols, low_cols)
+            for turn in range(refused):
+                waiting[start + seen - 1 - turn] = waiting[start + refused - 1 - turn]
+            start += seen - refused
+            refused += count - seen
         count = refused
         low_rows, low_cols = next_rows, next_cols
         bins += 1
