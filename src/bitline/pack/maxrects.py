@@ -149,23 +149,31 @@ def _cut(free: Ints, count: int, row: int, col: int, row_end: int, col_end: int,
             else:
                 b0 = col_end
             if a1 - a0 >= low_rows and b1 - b0 >= low_cols:
-                end = _add_maximal(free, kept, end, a0, b0, a1, b1)
+                end = _add_maximal(free, kept, end, a0, b0, a1, b1, (2, 0, 3, 1)[side])
     return end
 
 
 @compiled
-def _add_maximal(free: Ints, kept: int, end: int, a0: int, b0: int, a1: int, b1: int) -> int:
-    """Append (a0, b0)-(a1, b1) unless one of `free[:end]` contains it; drop those of `free[kept:end]` inside it."""
+def _add_maximal(free: Ints, kept: int, end: int, a0: int, b0: int, a1: int, b1: int, edge: int) -> int:
+    """Append (a0, b0)-(a1, b1) unless one of `free[:end]` contains it; drop those of `free[kept:end]` inside it.
+
+    Its coordinate `edge` is a side of the piece that was placed, and both kinds end there as well: what holds all rows
+    of a rest beside the piece has rows of the piece, so it may not reach past that side.
+    """
+    side = (a0, b0, a1, b1)[edge]
     for f in range(end):
+        if free[f, edge] != side:
+            continue
         if free[f, 0] <= a0 and free[f, 1] <= b0 and a1 <= free[f, 2] and b1 <= free[f, 3]:
             return end
     last = end
     end = kept
     for f in range(kept, last):
         c0, d0, c1, d1 = free[f, 0], free[f, 1], free[f, 2], free[f, 3]
-        if a0 <= c0 and b0 <= d0 and c1 <= a1 and d1 <= b1:
+        if free[f, edge] == side and a0 <= c0 and b0 <= d0 and c1 <= a1 and d1 <= b1:
             continue
-        free[end, 0], free[end, 1], free[end, 2], free[end, 3] = c0, d0, c1, d1
+        if end < f:
+            free[end, 0], free[end, 1], free[end, 2], free[end, 3] = c0, d0, c1, d1
         end += 1
     free[end, 0], free[end, 1], free[end, 2], free[end, 3] = a0, b0, a1, b1
     return end + 1
