@@ -45,14 +45,15 @@ def test_bundles(rows: int, cols: int, groups: int, bundle: int) -> None:
 
 
 @given(rows=st.integers(1, 300), cols=st.integers(1, 300), groups=st.integers(1, 300))
-def test_a_bundle_is_the_largest_that_fits(rows: int, cols: int, groups: int) -> None:
+def test_bundles_are_as_few_as_fit_and_even(rows: int, cols: int, groups: int) -> None:
     array = SRAM.array
 
     def fits(g: int) -> bool:
         return g <= groups and g * rows <= array.group_rows.value and g * cols <= array.cols.value
 
     bundle = array_math(SRAM, rows=rows, cols=cols, groups=groups, signed_input=False).bundle
-    assert bundle == max((g for g in range(1, groups + 1) if fits(g)), default=1)
+    blocks = -(-groups // max((g for g in range(1, groups + 1) if fits(g)), default=1))
+    assert bundle == next(g for g in range(1, groups + 1) if g * blocks >= groups)
 
 
 def test_isaac_flips_and_its_8_bits_do_the_work_of_9() -> None:

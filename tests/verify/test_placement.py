@@ -16,8 +16,9 @@ from bitline.core.canonical import from_json, to_json
 from bitline.core.diagnostics import Diagnostic
 from bitline.ir.kernels import Matrix
 from bitline.ir.placement import ArrayShape, Certificate, Occupied, PlacedBlock, PlacedMatrix, Placement, Proof
-from bitline.pack.bounds import lower_bound
+from bitline.pack.bounds import best_bound
 from bitline.pack.rectangles import pack
+from bitline.place.arrays import certificate, scale_of
 from bitline.verify.placement import FINDINGS, verify_placement
 from tests.verify.placements import MATH, certified, is_right, random_placement
 from tests.verify.spoilt_placements import SPOILERS, Spoil, drawn, with_block, with_matrix
@@ -66,7 +67,7 @@ def packed(pieces: list[tuple[int, int]], rows: int, cols: int) -> Placement:
     """A matrix for each piece, where the packer lays it, with the bound that it has."""
     packing = pack(pieces, rows=rows, cols=cols)
     assert packing is not None
-    bound, name = lower_bound(pieces, rows, cols)
+    bound = best_bound(pieces, rows, cols)
     places = zip(packing.bin_of, packing.row_start, packing.col_start, strict=True)
     return Placement(
         target="t",
@@ -75,9 +76,7 @@ def packed(pieces: list[tuple[int, int]], rows: int, cols: int) -> Placement:
         matrices=tuple(whole(f"m{k}", *piece) for k, piece in enumerate(pieces)),
         blocks=tuple(block_of(k, *pieces[k], *place) for k, place in enumerate(places)),
         occupied=(),
-        certificate=Certificate(
-            arrays_used=packing.bins, lower_bound=bound, bound=name, proof="bound" if bound == packing.bins else "none"
-        ),
+        certificate=replace(certificate(packing.bins, bound.value, bound.which), scale=scale_of(bound)),
     )
 
 

@@ -121,11 +121,10 @@ def _plain(pieces: Sequence[Piece], shape: ArrayShape, options: PlaceOptions, pr
             solver = verdict.verdict == "infeasible"
     except KeyboardInterrupt:
         interrupted = True
-    claim = certificate(best.bins, best.bins if solver else bound.value, "solver" if solver else bound.which)
     if solver:
-        claim = replace(claim, proof="solver")
-    if claim.bound in ("dff", "scale"):
-        claim = replace(claim, scale=_scale_of(bound))
+        claim = certificate(best.bins, best.bins, "solver", solver=True)
+    else:
+        claim = replace(certificate(best.bins, bound.value, bound.which), scale=scale_of(bound))
     return _layout(best, claim, import_s, interrupted)
 
 
@@ -153,7 +152,10 @@ def _searched(
     return best, False
 
 
-def _scale_of(bound: Bound) -> Scale:
+def scale_of(bound: Bound) -> Scale | None:
+    """What `verify` needs to see a bound by dual-feasible functions or scales."""
+    if bound.which not in ("dff", "scale"):
+        return None
     return Scale(
         closed=tuple(Closed(leader=g.leader, partners=g.partners, times=g.times) for g in bound.groups),
         row_values=bound.row_values,
