@@ -14,10 +14,22 @@ from hypothesis import given, settings
 from bitline.pack import gap
 from bitline.pack.bounds import best_bound
 from bitline.pack.gap import narrow
+from bitline.pack.prove import prove
+from bitline.pack.rectangles import pack
+from bitline.pack.scales import scale_bound
 from tests.pack.test_optimum import optimum, tiny
 from tests.pack.test_rectangles import Pieces, check
 
 PINWHEEL = [(3, 1), (1, 3), (1, 3), (3, 1)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def loaded() -> None:
+    """Compile the search and load the solvers, so that the seconds of a test are those of its search."""
+    pieces = [(2, 4), (4, 3), (2, 2), (1, 3)]
+    pack(pieces, rows=4, cols=4, steps=2)
+    scale_bound(pieces, 4, 4)
+    prove(pieces, rows=4, cols=4, bins=2)
 
 
 @given(tiny())
