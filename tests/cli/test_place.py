@@ -26,6 +26,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     gemms(folder / "g43.onnx", 43, 235, 123)
     gemms(folder / "g42.onnx", 42, 235, 123)
     gemms(folder / "wide.onnx", 1, 64, 4264)
+    gemms(folder / "heavy.onnx", 3, 64, 300, bias=1e4)
     depthwise(folder / "dw.onnx", 96)
     return folder
 
@@ -89,6 +90,13 @@ def test_bias_rows_make_it_infeasible(here: Path) -> None:
     assert "--bias-rows" in found["infeasible"]["levers"][0]
     assert sum(b["rows"] * b["cols"] for b in found["blocks"]) < 1792 * 896
     assert asked("wide.onnx --target wtm2101 --bias-rows 2")["infeasible"] is None
+
+
+@pytest.mark.parametrize("cuts", ["full", "balanced", "free"])
+def test_a_bias_beyond_all_rows_takes_them_all(here: Path, cuts: str) -> None:
+    found = asked(f"heavy.onnx --target wtm2101 --cuts {cuts}")
+    assert found["verified"]
+    assert {block["bias_rows"] for block in found["blocks"]} == {16}
 
 
 def test_a_mutated_file_is_rejected(here: Path) -> None:

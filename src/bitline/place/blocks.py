@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bitline.ir.placement import ArrayShape, PlacedMatrix
 from bitline.place.cuts import cut_matrix
@@ -53,15 +53,12 @@ def largest_open(shape: ArrayShape) -> tuple[int, int]:
 
 
 def fitted(matrix: PlacedMatrix, shape: ArrayShape) -> PlacedMatrix:
-    """The same with no more diagonal groups in a block than `largest_open` holds."""
+    """The same with no more diagonal groups in a block than `largest_open` holds, nor more bias rows than an array has:
+    what further ones would hold is added digitally."""
     height, width = largest_open(shape)
     most = min(height // matrix.matrix.rows, width // matrix.matrix.cols)
-    return in_groups_of(matrix, most) if 0 < most < matrix.math.bundle else matrix
-
-
-def bias_of(matrix: PlacedMatrix, shape: ArrayShape) -> int:
-    """Bias rows of a matrix in such arrays; what more rows would hold is added digitally."""
-    return min(matrix.bias_rows, shape.bias_rows)
+    held = replace(matrix, bias_rows=min(matrix.bias_rows, shape.bias_rows))
+    return in_groups_of(held, most) if 0 < most < held.math.bundle else held
 
 
 def cut_all(matrices: Sequence[PlacedMatrix], shape: ArrayShape, *, balanced: bool = False) -> CutMatrices:
@@ -82,7 +79,7 @@ def cut_all(matrices: Sequence[PlacedMatrix], shape: ArrayShape, *, balanced: bo
                 col_offset=block.col_offset,
                 rows=block.rows,
                 cols=block.cols,
-                bias_rows=0 if place else bias_of(matrix, shape),
+                bias_rows=0 if place else matrix.bias_rows,
                 load=matrix.fires,
             )
             for copy in range(matrix.copies)

@@ -13,7 +13,7 @@ from bitline.pack.cutting import Whole, cut_into
 from bitline.pack.rectangles import pack
 from bitline.pack.shapes import Spot
 from bitline.place.arrays import Layout, bin_of, certificate, spots_of
-from bitline.place.blocks import CutBlock, CutMatrices, bias_of
+from bitline.place.blocks import CutBlock, CutMatrices
 from bitline.place.mapping import blocks_of
 from bitline.place.options import PlaceOptions
 from bitline.place.prices import col_cut_pj, row_cut_pj
@@ -116,7 +116,7 @@ def _bundles(matrices: Sequence[PlacedMatrix], shape: ArrayShape) -> list[_Bundl
         for copy in range(m.copies):
             for first in range(0, m.matrix.groups, m.math.bundle):
                 count = min(m.math.bundle, m.matrix.groups - first)
-                rows, bands = count * m.matrix.rows, bias_of(m, shape)
+                rows, bands = count * m.matrix.rows, m.bias_rows
                 step = 1 if m.math.lossless else m.math.group_rows
                 whole = Whole(
                     rows=rows,
