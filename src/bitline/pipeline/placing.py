@@ -147,6 +147,7 @@ def placement_values(placed: Placed) -> dict[str, Json]:
         "cuts": placed.options.cuts,
         "depthwise_group": placed.options.depthwise_group,
         "objective": placed.options.objective,
+        "array_budget": placed.options.array_budget,
         "array": {"rows": shape.rows, "cols": shape.cols, "bias_rows": shape.bias_rows},
         "chip_arrays": chip_arrays(placed.chip),
         "fits_chip": arrays <= chip_arrays(placed.chip),

@@ -172,6 +172,7 @@ PLACE: Final = _terms(
     ("cuts", "", "how matrices were cut, as asked for"),
     ("depthwise_group", "", "groups of a grouped convolution in a block, as asked for"),
     ("objective", "", "what was asked for: arrays, interval or latency"),
+    ("array_budget", "arrays", "as asked for, or null"),
     ("array", "", "rows, columns and bias rows of an array; arrays that share bias rows count as one"),
     ("chip_arrays", "arrays", "arrays of the chip"),
     ("fits_chip", "", "whether arrays_used is at most that"),

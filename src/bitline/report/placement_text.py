@@ -13,7 +13,10 @@ MOST_ARRAYS = 20
 BOUNDS: dict[str, str] = {
     "area": "their cells alone fill as many",
     "dff": "dual-feasible functions of their sizes",
+    "scale": "a scale made for their sizes",
+    "clique": "so many of which no two share an array",
     "bias": "bias rows",
+    "occupied": "what lies there already",
     "solver": "exhaustive search",
 }
 """Which bound says so, in words; others by their names."""
@@ -40,7 +43,7 @@ def placement_text(placement: Placement, values: Mapping[str, Json]) -> str:
         ]
     if values["interrupted"]:
         lines.append("interrupted: this is the best so far")
-    lines += _infeasible(values["infeasible"], int(_float(values["chip_arrays"])))
+    lines += _infeasible(values["infeasible"], budget=values["array_budget"] is not None)
     lines += _arrays(placement)
     points = values["pareto"]
     if isinstance(points, list) and len(points) > 1:
@@ -63,14 +66,15 @@ def _mapping(copies: int, window: tuple[int, int]) -> str:
     return ", ".join(part for part in (pixels, times) if part)
 
 
-def _infeasible(reason: Json, arrays: int) -> list[str]:
+def _infeasible(reason: Json, *, budget: bool) -> list[str]:
     if not isinstance(reason, dict):
         return []
     levers = reason["levers"]
     assert isinstance(levers, list)
     capacity, demand = int(_float(reason["capacity"])), int(_float(reason["demand"]))
+    what = "infeasible" if budget else "more than the chip holds at once"
     return [
-        f"infeasible: {demand:,} {reason['unit']} are needed, {capacity:,} there ({_word(str(reason['bound']))})",
+        f"{what}: {demand:,} {reason['unit']} are needed, {capacity:,} there ({_word(str(reason['bound']))})",
         *(f"  try {lever}" for lever in levers),
     ]
 
