@@ -218,6 +218,8 @@ def test_pictures_and_pages_are_written(here: Path) -> None:
         ("-o plan.pdf", "says no form"),
         ("-o out.txt", "layers.txt"),
         ("--fixed g5.onnx", "no placement"),
+        ("--fixed g5.onnx --cuts free", "packed around"),
+        ("--fixed g5.onnx --objective interval", "packed around"),
         ("--fixed none.csv", "cannot read"),
     ],
 )
@@ -245,6 +247,15 @@ def test_ctrl_c_keeps_the_best(here: Path) -> None:
     assert found["interrupted"]
     assert (found["arrays_used"], found["proof"]) == (5, "none")
     assert found["verified"]
+
+
+@pytest.mark.parametrize("stage", ["cut_freely", "spread_over"])
+def test_ctrl_c_elsewhere_keeps_what_was_there(here: Path, stage: str) -> None:
+    with patch(f"bitline.place.solve.{stage}", side_effect=KeyboardInterrupt):
+        found = asked(f"g5.onnx {SMALL} --cuts free --objective interval")
+    assert found["interrupted"]
+    assert found["verified"]
+    assert found["arrays_used"] == (5 if stage == "cut_freely" else 2)
 
 
 def test_the_same_answer_again(here: Path) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bitline.core.diagnostics import refuse
 from bitline.core.progress import SILENT, Progress
 from bitline.ir.kernels import ArrayMath, MatMul, Matrix
 from bitline.ir.placement import ArrayShape, PlacedMatrix, Placement, Rect
@@ -63,6 +64,13 @@ def place_networks(
 
     Raises `Refusal` (BL0101, BL0201, BL0205)."""
     options.check()
+    if fixed is not None and (options.cuts == "free" or options.objective != "arrays"):
+        raise refuse(
+            "BL0101",
+            "blocks that lie there already are packed around, neither cut nor spread anew",
+            place=str(fixed),
+            help="leave out --fixed, or --cuts free and --objective",
+        )
     shape = array_shape(chip, blocked)
     matrices: list[PlacedMatrix] = []
     layers: list[Sliding | None] = []

@@ -59,9 +59,15 @@ def solve(
     """All matrices in as few arrays as are found, or in `array_budget` of them as fast as is found. `layers[i]`: the
     convolution that matrix i is. Raises `Refusal` (BL0101) for what does not go together."""
     chosen = mapped(grouped([fitted(m, shape) for m in matrices], shape, options), layers, shape, options)
+    fixed, freely = NOTHING, None
+    interrupted = False
     if options.cuts == "free" and fix is None:
-        cut, layout = cut_freely(chosen, shape, options, chip)
-        fixed = NOTHING
+        try:
+            freely = cut_freely(chosen, shape, options, chip)
+        except KeyboardInterrupt:  # the best so far is the full cut
+            options, interrupted = replace(options, cuts="full"), True
+    if freely is not None:
+        cut, layout = freely
     else:
         cut = cut_all(chosen, shape, balanced=options.cuts == "balanced")
         fixed = fix(cut, chosen) if fix else NOTHING
@@ -69,14 +75,17 @@ def solve(
     used = max(layout.certificate.arrays_used, 1)
     over = max(used, options.array_budget or used)
     if options.objective != "arrays" and not fixed.blocks and not fixed.occupied:
-        layout = spread_over(cut.blocks, layout, shape, over, options)
+        try:
+            layout = spread_over(cut.blocks, layout, shape, over, options)
+        except KeyboardInterrupt:
+            interrupted = True
     placement = _placement(chosen, cut.blocks, layout, shape, options, chip.name, fixed.occupied)
     return Solved(
         placement=placement,
         row_cuts=cut.row_cuts,
         col_cuts=cut.col_cuts,
         import_seconds=layout.import_seconds,
-        interrupted=layout.interrupted,
+        interrupted=layout.interrupted or interrupted,
         infeasible=_infeasible(placement, cut.blocks, options, options.array_budget or chip_arrays(chip)),
     )
 
