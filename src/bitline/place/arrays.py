@@ -115,8 +115,7 @@ def _plain(pieces: Sequence[Piece], shape: ArrayShape, options: PlaceOptions, pr
         if bound.value < best.bins and not interrupted:
             import_s += seconds_to_load("ortools.sat.python.cp_model")
             few = sum(size != (rows, cols) for size in sizes) <= FEW
-            effort = EFFORT if options.time_limit is None else options.time_limit
-            verdict = prove(sizes, rows=rows, cols=cols, bins=best.bins - 1, effort=effort, places=few)
+            verdict = prove(sizes, rows=rows, cols=cols, bins=best.bins - 1, effort=EFFORT, places=few)
             best = verdict.packing or best
             solver = verdict.verdict == "infeasible"
     except KeyboardInterrupt:
