@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from bitline.pack.layout_decode import cut_free, interval, score_place, take_bands
-from bitline.pack.maxrects import Ints, compiled
+from bitline.pack.layout_decode import interval, score_place, take_bands
+from bitline.pack.maxrects import Ints, compiled, cut_free
 
 ROWS, COLS, STEP, BANDS, TILED_ROWS, TILED_COLS, SMALL_ROWS, SMALL_COLS = range(8)
 """Columns of `wholes`. Tiles that fill a bin are gone: rows 0..TILED_ROWS-1 of columns 0..TILED_COLS-1."""

@@ -119,7 +119,7 @@ def _orders(sizes: Ints) -> Iterator[Ints]:
 
 def start_states(bin: Bin, fixed: Sequence[tuple[Piece, Spot]] = (), filled: Sequence[int] = ()) -> States:
     """How the bins with fixed pieces start, and the others."""
-    from bitline.pack.layout_decode import cut_free
+    from bitline.pack.maxrects import cut_free
 
     free_lists: list[Ints] = []
     mask_lists: list[Ints] = []

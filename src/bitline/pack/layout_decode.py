@@ -19,15 +19,13 @@ from bitline.pack.maxrects import (
     SHORT_SIDE,
     TOP_LEFT,
     Ints,
-    _cut,  # pyright: ignore[reportPrivateUsage]
     compiled,
+    cut_free,
 )
 
 LEFT_TOP, TIGHT = 4, 5
 LAYOUT_RULES = (SHORT_SIDE, LONG_SIDE, AREA, TOP_LEFT, LEFT_TOP, TIGHT)
 """`TIGHT`: where the columns have the fewest bias rows left."""
-
-cut_free = _cut
 
 KICK_AFTER = 300
 KICKS = 4

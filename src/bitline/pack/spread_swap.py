@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bitline.pack.layout_decode import cut_free
-from bitline.pack.maxrects import Ints, compiled
+from bitline.pack.maxrects import Ints, compiled, cut_free
 
 ROOM = 128
 """Free rectangles that are kept of a bin."""
