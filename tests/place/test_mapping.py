@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 
@@ -33,6 +34,12 @@ MATH = ArrayMath(
 def placed(rows: int, cols: int, pixels: int) -> PlacedMatrix:
     matrix = Matrix(name="w", groups=1, rows=rows, cols=cols)
     return PlacedMatrix(network="n", nodes=("conv",), matrix=matrix, math=MATH, pixels=pixels)
+
+
+def named(sizes: Sequence[tuple[int, int, int]]) -> list[PlacedMatrix]:
+    """A matrix for every (rows, cols, pixels), with a name of its own."""
+    found = [placed(*size) for size in sizes]
+    return [replace(m, matrix=replace(m.matrix, name=f"w{n}")) for n, m in enumerate(found)]
 
 
 def convolution(size: int, channels: int, outputs: int, taps: int, stride: int, dilation: int, pad: int) -> MatMul:

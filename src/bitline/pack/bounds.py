@@ -28,7 +28,7 @@ MOST_IN_CLIQUE: Final = 150  # kinds among which a clique is looked for, the lar
 class Bound:
     """At least `value` bins, and what it takes to see it: those of the `groups`, one after another, and then
 
-    * area: the cells of the others;
+    * area: the cells of all pieces, no group;
     * dff, scale: `row_values` and `col_values` of their sizes, and of a bin (`row_cap`, `col_cap`): no sizes that fit
       into a bin together are worth more than it, by rows and by columns; the pieces are worth their products;
     * clique: as many others, of which no two share a bin.
@@ -88,7 +88,17 @@ def _of_the_others(kinds: Ints, count: Ints, rows: int, cols: int, groups: tuple
     bins = sum(group.times for group in groups)
     areas = kinds[:, 0] * kinds[:, 1]
     area = bins + -(-int(areas @ count) // (rows * cols))
-    best = Bound(value=area, which="area", groups=groups)
+    best = Bound(value=area, which="area")
+    if groups:  # the cells of some pieces only: sizes are their own values
+        best = Bound(
+            value=area,
+            which="dff",
+            groups=groups,
+            row_values=value_table(kinds[:, 0], kinds[:, 0]),
+            col_values=value_table(kinds[:, 1], kinds[:, 1]),
+            row_cap=rows,
+            col_cap=cols,
+        )
     if not len(kinds):
         return best
     value, (row_values, row_cap), (col_values, col_cap) = strongest(kinds, count, rows, cols)

@@ -63,7 +63,7 @@ def place_networks(
     every block with a bias, None for as few as hold it; `fixed`: a file of blocks that lie there already.
 
     Raises `Refusal` (BL0101, BL0201, BL0205)."""
-    options.check()
+    options.check(curve=pareto)
     if fixed is not None and (options.cuts == "free" or options.objective != "arrays"):
         raise refuse(
             "BL0101",
@@ -111,7 +111,7 @@ def warm_up(options: PlaceOptions) -> None:
         for n in (2, 3, 3)
     ]
     few = replace(options, time_limit=0.05, array_budget=None)
-    chosen = mapped(small, [None] * len(small), shape, few)
+    chosen = mapped(small, [None] * len(small), shape, few).matrices
     layout = fewest_arrays(cut_all(chosen, shape).blocks, shape, few, {}, ())
     if options.objective != "arrays":
         spread_over(cut_all(chosen, shape).blocks, layout, shape, 3, few)

@@ -198,15 +198,30 @@ def spread_over(
         seed=options.seed,
         seconds=options.time_limit,
     )
-    if found is None or _busiest(blocks, found) >= _busiest(blocks, layout.spots):
+    if found is None or busiest(blocks, found) >= busiest(blocks, layout.spots):
         return layout
-    numbers: dict[int, int] = {}
-    for spot in found:
-        numbers.setdefault(spot.bin, len(numbers))
+    used = len({spot.bin for spot in found})
     claim = layout.certificate
-    if len(numbers) != claim.arrays_used:  # more arrays, to be faster
-        claim = replace(claim, arrays_used=len(numbers), proof="none")
-    return replace(layout, spots=tuple(replace(spot, bin=numbers[spot.bin]) for spot in found), certificate=claim)
+    if used != claim.arrays_used and claim.proof == "solver":  # which says nothing of more arrays that `verify` can see
+        claim = lying(blocks, found, shape).certificate
+    elif used != claim.arrays_used:
+        claim = replace(claim, arrays_used=used, proof="none")
+    return replace(layout, spots=_numbered(found), certificate=claim)
+
+
+def lying(blocks: Sequence[CutBlock], spots: Sequence[Spot], shape: ArrayShape) -> Layout:
+    """Blocks that were placed for another reason than few arrays, with what is known of those; plain rectangles."""
+    bound = best_bound([(b.rows, b.cols) for b in blocks], shape.rows, shape.cols)
+    claim = certificate(len({spot.bin for spot in spots}), bound.value, bound.which)
+    return Layout(spots=_numbered(spots), certificate=replace(claim, scale=scale_of(bound)))
+
+
+def _numbered(spots: Sequence[Spot]) -> tuple[Spot, ...]:
+    """The same with arrays counted from 0 without a gap."""
+    numbers: dict[int, int] = {}
+    for spot in spots:
+        numbers.setdefault(spot.bin, len(numbers))
+    return tuple(replace(spot, bin=numbers[spot.bin]) for spot in spots)
 
 
 def _apart(blocks: Sequence[CutBlock], arrays: int) -> tuple[Spot, ...] | None:
@@ -214,7 +229,8 @@ def _apart(blocks: Sequence[CutBlock], arrays: int) -> tuple[Spot, ...] | None:
     return tuple(Spot(bin=n, row=0, col=0) for n in range(len(blocks))) if len(blocks) <= arrays else None
 
 
-def _busiest(blocks: Sequence[CutBlock], spots: Sequence[Spot]) -> int:
+def busiest(blocks: Sequence[CutBlock], spots: Sequence[Spot]) -> int:
+    """Firings of the busiest array."""
     loads: Counter[int] = Counter()
     for block, spot in zip(blocks, spots, strict=True):
         loads[spot.bin] += block.load

@@ -7,7 +7,7 @@ choice is exact: by bisection for the shortest interval, by dynamic programming 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -93,6 +93,12 @@ def windowed(matrix: PlacedMatrix, layer: Sliding, window: tuple[int, int]) -> P
     return replace(matrix, matrix=shape, pixels=positions * uses, window=window)
 
 
+def as_chosen(matrix: PlacedMatrix, layer: Sliding | None, option: Option) -> PlacedMatrix:
+    """The matrix with the window and the copies of an option."""
+    wide = windowed(matrix, layer, option.window) if layer is not None and option.window != (1, 1) else matrix
+    return replace(wide, copies=option.copies)
+
+
 def blocks_of(matrix: PlacedMatrix, shape: ArrayShape) -> int:
     """Blocks of one copy in the full cut."""
     height, width = largest_open(shape)
@@ -108,25 +114,49 @@ def blocks_of(matrix: PlacedMatrix, shape: ArrayShape) -> int:
 def layouts(matrix: PlacedMatrix, layer: Sliding | None, shape: ArrayShape, most_arrays: int) -> tuple[Option, ...]:
     """Ways to lay one copy out in at most `most_arrays` arrays, none of which is at least as good in all as another;
     that of one pixel first."""
-    found = [Option(arrays=blocks_of(matrix, shape), fires=matrix.pixels)]
+    return _undominated(_windows(matrix, layer, shape, most_arrays), lambda option, _: (option.arrays, option.fires))
+
+
+def frugal_layouts(
+    matrix: PlacedMatrix, layer: Sliding | None, shape: ArrayShape, most_arrays: int
+) -> tuple[Option, ...]:
+    """The same where blocks share arrays: none takes as many cells, and firings of all blocks, as another."""
+    return _undominated(
+        _windows(matrix, layer, shape, most_arrays), lambda option, cells: (cells, option.arrays * option.fires)
+    )
+
+
+def _windows(
+    matrix: PlacedMatrix, layer: Sliding | None, shape: ArrayShape, most_arrays: int
+) -> list[tuple[Option, int]]:
+    """Every way to lay one copy out and its cells, that of one pixel first."""
+    found = [(Option(arrays=blocks_of(matrix, shape), fires=matrix.pixels), matrix.matrix.rows * matrix.matrix.cols)]
     if layer is None:
-        return tuple(found)
+        return found
     for down in range(1, layer.outputs[0] + 1):
         for right in range(1, layer.outputs[1] + 1):
             made = windowed(matrix, layer, (down, right))
             arrays = blocks_of(made, shape)
             if arrays > most_arrays:
                 break
-            found.append(Option(window=(down, right), arrays=arrays, fires=made.pixels))
+            option = Option(window=(down, right), arrays=arrays, fires=made.pixels)
+            found.append((option, made.matrix.rows * made.matrix.cols))
         else:
             continue
         if right == 1:
             break
-    best: list[Option] = []
-    for option in sorted(found, key=lambda o: (o.arrays, o.fires, o.window)):
-        if not best or option.fires < best[-1].fires:
-            best.append(option)
-    return (found[0], *(o for o in best if o.window != (1, 1)))
+    return found
+
+
+def _undominated(
+    found: Sequence[tuple[Option, int]], cost: Callable[[Option, int], tuple[int, int]]
+) -> tuple[Option, ...]:
+    best: list[tuple[int, Option]] = []
+    for option, cells in sorted(found, key=lambda each: (*cost(*each), each[0].window)):
+        second = cost(option, cells)[1]
+        if not best or second < best[-1][0]:
+            best.append((second, option))
+    return (found[0][0], *(option for _, option in best if option.window != (1, 1)))
 
 
 def shortest_interval(layers: Sequence[Sequence[Option]], budget: int) -> tuple[Option, ...] | None:
@@ -134,7 +164,7 @@ def shortest_interval(layers: Sequence[Sequence[Option]], budget: int) -> tuple[
     fewest arrays are within the budget."""
 
     def needed(interval: int) -> list[Option]:
-        return [min((_copied(o, interval) for o in options), key=lambda o: (o.arrays, o.fires)) for options in layers]
+        return [min((copied(o, interval) for o in options), key=lambda o: (o.arrays, o.fires)) for options in layers]
 
     low, high = 1, max((o.fires for options in layers for o in options), default=1)
     if sum(o.arrays for o in needed(high)) > budget:
@@ -145,7 +175,8 @@ def shortest_interval(layers: Sequence[Sequence[Option]], budget: int) -> tuple[
     return tuple(needed(low))
 
 
-def _copied(option: Option, interval: int) -> Option:
+def copied(option: Option, interval: int) -> Option:
+    """The same with as many copies as fire no more than `interval` times each."""
     copies = -(-option.fires // interval)
     return replace(option, copies=copies, arrays=option.arrays * copies, fires=-(-option.fires // copies))
 

@@ -26,8 +26,8 @@ class PlaceOptions:
     time_limit: float | None = None
     seed: int = 1
 
-    def check(self) -> None:
-        """Raise `Refusal` (BL0101) with all that does not go together."""
+    def check(self, *, curve: bool = False) -> None:
+        """Raise `Refusal` (BL0101) with all that does not go together. `curve`: budgets are tried one after another."""
         found: list[tuple[str, str]] = []
         if isinstance(self.depthwise_group, int) and self.depthwise_group < 1:
             found.append(
@@ -37,7 +37,12 @@ class PlaceOptions:
             found.append((f"a budget of {self.array_budget} arrays", "--array-budget takes 1, 2, ..."))
         if self.time_limit is not None and self.time_limit <= 0:
             found.append((f"a time limit of {self.time_limit} s", "--time-limit takes seconds above 0"))
-        if self.windows and self.array_budget is None:
-            found.append(("windows without a budget of arrays", "say with --array-budget how many they may take"))
+        if self.windows and self.array_budget is None and not curve:
+            found.append(
+                (
+                    "windows without a budget of arrays",
+                    "say with --array-budget how many they may take, or ask for --pareto",
+                )
+            )
         if found:
             raise Refusal([Diagnostic(code="BL0101", message=m, place="", help=h) for m, h in found])

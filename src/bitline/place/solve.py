@@ -11,14 +11,16 @@ from dataclasses import dataclass, replace
 
 from bitline.core.progress import SILENT, Progress
 from bitline.ir.placement import ArrayShape, Infeasible, Occupied, PlacedBlock, PlacedMatrix, Placement
-from bitline.place.arrays import Layout, fewest_arrays, fits, open_cells, spread_over
+from bitline.pack.shapes import Spot
+from bitline.place.arrays import Layout, fewest_arrays, fits, lying, open_cells, spread_over
 from bitline.place.blocks import CutBlock, CutMatrices, cut_all, fitted
 from bitline.place.free import cut_freely
 from bitline.place.groups import mixtures
-from bitline.place.mapping import Option, Sliding, blocks_of, layouts, lowest_latency, shortest_interval, windowed
+from bitline.place.mapping import Sliding, as_chosen, blocks_of, layouts, lowest_latency, shortest_interval
 from bitline.place.matrices import chip_arrays, in_groups_of
 from bitline.place.options import PlaceOptions
 from bitline.place.regroup import fewest_fires, regrouped
+from bitline.place.together import GAIN, plans
 from bitline.target.schema import Chip
 
 
@@ -58,9 +60,9 @@ def solve(
 ) -> Solved:
     """All matrices in as few arrays as are found, or in `array_budget` of them as fast as is found. `layers[i]`: the
     convolution that matrix i is. Raises `Refusal` (BL0101) for what does not go together."""
-    chosen = mapped(grouped([fitted(m, shape) for m in matrices], shape, options), layers, shape, options)
+    found = mapped(grouped([fitted(m, shape) for m in matrices], shape, options), layers, shape, options)
+    chosen, interrupted = found.matrices, found.interrupted
     fixed, freely = NOTHING, None
-    interrupted = False
     if options.cuts == "free" and fix is None:
         try:
             freely = cut_freely(chosen, shape, options, chip)
@@ -71,7 +73,10 @@ def solve(
     else:
         cut = cut_all(chosen, shape, balanced=options.cuts == "balanced")
         fixed = fix(cut, chosen) if fix else NOTHING
-        layout = fewest_arrays(cut.blocks, shape, options, fixed.blocks, fixed.occupied, progress)
+        if found.spots is not None and not fix:
+            layout = lying(cut.blocks, found.spots, shape)
+        else:
+            layout = fewest_arrays(cut.blocks, shape, options, fixed.blocks, fixed.occupied, progress)
     used = max(layout.certificate.arrays_used, 1)
     over = max(used, options.array_budget or used)
     if options.objective != "arrays" and not fixed.blocks and not fixed.occupied:
@@ -106,12 +111,22 @@ def grouped(matrices: Sequence[PlacedMatrix], shape: ArrayShape, options: PlaceO
     return fewest_fires(matrices, arrays, lambda these, most: fits(these, shape, most), along) or least
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mapped:
+    """Matrices with their windows and copies; where the blocks of their cut lie, where that was found on the way."""
+
+    matrices: list[PlacedMatrix]
+    spots: tuple[Spot, ...] | None = None
+    interrupted: bool = False
+
+
 def mapped(
     matrices: Sequence[PlacedMatrix], layers: Sequence[Sliding | None], shape: ArrayShape, options: PlaceOptions
-) -> list[PlacedMatrix]:
-    """The same with windows and copies for a budget of arrays; every block counts as an array of its own."""
+) -> Mapped:
+    """Windows and copies for a budget of arrays: exactly, as if every block had an array of its own, or for blocks that
+    share arrays, where that is faster. Ctrl-C ends the search, not the answer."""
     if options.array_budget is None or options.objective == "arrays":
-        return list(matrices)
+        return Mapped(matrices=list(matrices))
     budget = options.array_budget
     spare = budget - sum(blocks_of(m, shape) for m in matrices)
     ways = [
@@ -120,14 +135,18 @@ def mapped(
     ]
     choose = shortest_interval if options.objective == "interval" else lowest_latency
     chosen = choose(ways, budget)
-    if chosen is None:  # more blocks than arrays: they share some, and there is no room for copies
-        return list(matrices)
-    return [_as_chosen(m, layer, option) for m, layer, option in zip(matrices, layers, chosen, strict=True)]
-
-
-def _as_chosen(matrix: PlacedMatrix, layer: Sliding | None, option: Option) -> PlacedMatrix:
-    wide = windowed(matrix, layer, option.window) if layer is not None and option.window != (1, 1) else matrix
-    return replace(wide, copies=option.copies)
+    best, interval = Mapped(matrices=list(matrices)), sum(blocks_of(m, shape) * m.fires for m in matrices)
+    if chosen is not None:  # there is an array for every block
+        several = [as_chosen(m, layer, option) for m, layer, option in zip(matrices, layers, chosen, strict=True)]
+        best, interval = Mapped(matrices=several), max((m.fires for m in several), default=0)
+    if options.objective == "interval":
+        try:
+            for plan in plans(matrices, layers, shape, options, budget):
+                if plan.interval < GAIN * interval:
+                    best, interval = Mapped(matrices=plan.matrices, spots=plan.spots), plan.interval
+        except KeyboardInterrupt:
+            best = replace(best, interrupted=True)
+    return best
 
 
 def _placement(

@@ -22,9 +22,9 @@ from bitline.place.solve import Solved, solve
 from bitline.target.schema import Chip
 
 MOST_POINTS = 12
-"""On the way down to the fewest arrays."""
-BUDGETS = (1.25, 1.5, 2.0, 3.0, 4.0)
-"""Times the blocks of one copy of everything: budgets of arrays for copies."""
+"""On the way down to the fewest arrays, and on the way up to the most copies."""
+MOST_TIMES = 4
+"""Times the blocks of one copy of everything: the largest budget of arrays for copies."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +62,7 @@ def tradeoff(
         least = fewest_arrays(cut.blocks, shape, replace(fast, objective="arrays"), {}, ()).certificate.arrays_used
         budgets += [replace(fast, depthwise_group="auto", array_budget=n) for n in _between(least, most)]
     blocks = len(plain.placement.blocks)
-    budgets += [replace(fast, array_budget=round(blocks * times)) for times in BUDGETS]
+    budgets += [replace(fast, array_budget=n, windows=options.windows) for n in _between(most, MOST_TIMES * blocks)]
     progress.stage("trade-off", len(budgets))
     for these in budgets:
         asked.append((made(these), _words(these)))
@@ -90,6 +90,8 @@ def _words(options: PlaceOptions) -> str:
         words.append(f"--depthwise-group {options.depthwise_group}")
     if options.array_budget is not None:
         words.append(f"--array-budget {options.array_budget}")
+    if options.windows:
+        words.append("--windows")
     return " ".join(words)
 
 
