@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bitline.ir.placement import ArrayShape
 from bitline.pack.bounds import area_bound, dff_bound
-from bitline.verify.array_bounds import BOUNDS, Demand, blocked_parts, dual_feasible, largest_clique
+from bitline.verify.array_bounds import BOUNDS, Demand, blocked_parts, dual_feasible, largest_clique, open_regions
 from tests.verify.placements import usable
 
 Sizes = list[tuple[int, int, int]]
@@ -195,6 +195,16 @@ CASES: dict[str, tuple[Sizes, ArrayShape, dict[str, int]]] = {
 def test_what_bounds_see(sizes: Sizes, shape: ArrayShape, expected: dict[str, int]) -> None:
     found = every_bound(sizes, shape)
     assert {name: found[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize("bad", [0, 2, 4])
+def test_a_bad_column_divides_the_array(bad: int) -> None:
+    shape = ArrayShape(rows=4, cols=5, blocked=((0, bad, 4, bad + 1),), bias_rows=2)
+    parts = [width for width in (bad, 4 - bad) if width]
+    assert sorted(open_regions(shape)) == sorted((4, width) for width in parts)
+    bound = every_bound([(3, 2, 2)] * 6, shape)
+    assert bound["dff"] == 3  # two a column wise, whatever is left of it
+    assert bound["bias"] == 3
 
 
 def test_arrays_in_use_stay_in_use() -> None:

@@ -206,17 +206,17 @@ def spread_over(
         claim = lying(blocks, found, shape).certificate
     elif used != claim.arrays_used:
         claim = replace(claim, arrays_used=used, proof="none")
-    return replace(layout, spots=_numbered(found), certificate=claim)
+    return replace(layout, spots=numbered(found), certificate=claim)
 
 
 def lying(blocks: Sequence[CutBlock], spots: Sequence[Spot], shape: ArrayShape) -> Layout:
     """Blocks that were placed for another reason than few arrays, with what is known of those; plain rectangles."""
     bound = best_bound([(b.rows, b.cols) for b in blocks], shape.rows, shape.cols)
     claim = certificate(len({spot.bin for spot in spots}), bound.value, bound.which)
-    return Layout(spots=_numbered(spots), certificate=replace(claim, scale=scale_of(bound)))
+    return Layout(spots=numbered(spots), certificate=replace(claim, scale=scale_of(bound)))
 
 
-def _numbered(spots: Sequence[Spot]) -> tuple[Spot, ...]:
+def numbered(spots: Sequence[Spot]) -> tuple[Spot, ...]:
     """The same with arrays counted from 0 without a gap."""
     numbers: dict[int, int] = {}
     for spot in spots:

@@ -53,12 +53,12 @@ def largest_open(shape: ArrayShape) -> tuple[int, int]:
 
 
 def fitted(matrix: PlacedMatrix, shape: ArrayShape) -> PlacedMatrix:
-    """The same with no more diagonal groups in a block than `largest_open` holds, nor more bias rows than an array has:
-    what further ones would hold is added digitally."""
+    """The same with no more diagonal groups in a block than `largest_open` holds whole, or one where it holds none, nor
+    more bias rows than an array has: what further ones would hold is added digitally."""
     height, width = largest_open(shape)
-    most = min(height // matrix.matrix.rows, width // matrix.matrix.cols)
+    most = max(1, min(height // matrix.matrix.rows, width // matrix.matrix.cols))
     held = replace(matrix, bias_rows=min(matrix.bias_rows, shape.bias_rows))
-    return in_groups_of(held, most) if 0 < most < held.math.bundle else held
+    return in_groups_of(held, most) if most < held.math.bundle else held
 
 
 def cut_all(matrices: Sequence[PlacedMatrix], shape: ArrayShape, *, balanced: bool = False) -> CutMatrices:

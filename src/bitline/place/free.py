@@ -12,7 +12,7 @@ from bitline.ir.placement import ArrayShape, PlacedMatrix
 from bitline.pack.cutting import Whole, cut_into
 from bitline.pack.rectangles import pack
 from bitline.pack.shapes import Spot
-from bitline.place.arrays import Layout, bin_of, certificate, spots_of
+from bitline.place.arrays import Layout, bin_of, certificate, numbered, spots_of
 from bitline.place.blocks import CutBlock, CutMatrices
 from bitline.place.mapping import blocks_of
 from bitline.place.options import PlaceOptions
@@ -82,7 +82,7 @@ def cut_freely(
         if again is not None:
             spots, arrays = list(spots_of(again)), again.bins
     cut = CutMatrices(blocks=tuple(blocks), row_cuts=cutting.row_cuts, col_cuts=cutting.col_cuts)
-    return cut, Layout(spots=tuple(spots), certificate=certificate(arrays, *_bound(blocks, shape)))
+    return cut, Layout(spots=numbered(spots), certificate=certificate(arrays, *_bound(blocks, shape)))
 
 
 def _bound(blocks: Sequence[CutBlock], shape: ArrayShape) -> tuple[int, str]:

@@ -109,16 +109,18 @@ def _all_bounds(demand: Demand, shape: ArrayShape) -> Iterator[int]:
 
 
 def _cell_bounds(cells: I64, shape: ArrayShape) -> Iterator[int]:
-    """Rectangles [n, (rows, cols)] in the whole array, and in its regions one by one."""
+    """Rectangles [n, (rows, cols)] in the whole array, in its regions one by one, and in what is left open of it."""
     heights = _regions(shape)
     blocked = [(r1 - r0, c1 - c0) for r0, c0, r1, c1 in blocked_parts(shape)]
-    yield _rectangles(cells, heights, shape.cols, blocked)
+    yield _rectangles(cells, [(height, shape.cols) for height in heights], blocked)
     for low in sorted({0, *heights})[:-1][:LOWS]:  # what is higher than low regions lies in the others
         regions, high = [height for height in heights if height > low], cells[cells[:, 0] > low]
         if len(regions) < len(heights):
-            yield _rectangles(high, regions, shape.cols, ())
+            yield _rectangles(high, [(height, shape.cols) for height in regions])
         for bound in _alone_or_not(high, max(regions), shape.cols):
             yield -(-bound // len(regions))
+    if blocked:
+        yield _rectangles(cells, open_regions(shape))
 
 
 def _regions(shape: ArrayShape) -> list[int]:
@@ -126,8 +128,47 @@ def _regions(shape: ArrayShape) -> list[int]:
     return [end - start for start, end in pairwise(sorted({0, *shape.edges, shape.rows}))]
 
 
+def open_regions(shape: ArrayShape) -> list[tuple[int, int]]:
+    """(rows, cols) of the parts of an array that no block leaves: between edges, between rows and columns that are
+    blocked all along."""
+    is_open = np.ones((shape.rows, shape.cols), np.bool_)
+    for r0, c0, r1, c1 in shape.blocked:
+        is_open[r0:r1, c0:c1] = False
+    parts = [(start, 0, end, shape.cols) for start, end in pairwise(sorted({0, *shape.edges, shape.rows}))]
+    found: list[tuple[int, int]] = []
+    while parts:
+        r0, c0, r1, c1 = parts.pop()
+        inside = is_open[r0:r1, c0:c1]
+        rows, cols = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+        if (len(rows), len(cols)) == inside.shape:
+            found.append((r1 - r0, c1 - c0))
+        else:
+            across = _unbroken(cols)
+            parts += [(r0 + a, c0 + c, r0 + b, c0 + d) for a, b in _unbroken(rows) for c, d in across]
+    return found
+
+
+def _unbroken(lines: I64) -> list[tuple[int, int]]:
+    """(first, last + 1) of the stretches of rising numbers."""
+    parts = np.split(lines, np.flatnonzero(np.diff(lines) > 1) + 1)
+    return [(int(part[0]), int(part[-1]) + 1) for part in parts if len(part)]
+
+
 def _bias_bounds(sizes: I64, shape: ArrayShape) -> Iterator[int]:
-    return _alone_or_not(sizes[sizes[:, 2] > 0][:, [2, 1]], shape.bias_rows, shape.cols)
+    """Bias rows in all columns, and in those that are not blocked all along."""
+    biased = sizes[sizes[:, 2] > 0][:, [2, 1]]
+    yield from _alone_or_not(biased, shape.bias_rows, shape.cols)
+    if shape.blocked:
+        columns = open_regions(ArrayShape(rows=1, cols=shape.cols, blocked=_along(shape)))
+        yield _rectangles(biased, [(shape.bias_rows, width) for _, width in columns])
+
+
+def _along(shape: ArrayShape) -> tuple[Rect, ...]:
+    """Columns that are blocked all along, as cells of one row."""
+    is_open = np.ones((shape.rows, shape.cols), np.bool_)
+    for r0, c0, r1, c1 in shape.blocked:
+        is_open[r0:r1, c0:c1] = False
+    return tuple((0, int(c), 1, int(c) + 1) for c in np.flatnonzero(~is_open.any(axis=0)))
 
 
 def _clique_bounds(sizes: I64, shape: ArrayShape) -> Iterator[int]:
@@ -170,10 +211,10 @@ def _longest(along: I64, across: I64) -> I64:
 
 def _alone_or_not(sizes: I64, height: int, width: int) -> Iterator[int]:
     """Bins of height x width for rectangles [n, (rows, cols)], and with bins for those that share with no other."""
-    yield _rectangles(sizes, [height], width, ())
+    yield _rectangles(sizes, [(height, width)])
     alone = _alone(np.column_stack((sizes, np.zeros(len(sizes), np.int64))), height, width, 0)
     if alone.any():
-        yield int(alone.sum()) + _rectangles(sizes[~alone], [height], width, ())
+        yield int(alone.sum()) + _rectangles(sizes[~alone], [(height, width)])
 
 
 def _alone(sizes: I64, rows: int, cols: int, bias_rows: int) -> npt.NDArray[np.bool_]:
@@ -194,21 +235,22 @@ def _alone(sizes: I64, rows: int, cols: int, bias_rows: int) -> npt.NDArray[np.b
     return found
 
 
-def _rectangles(sizes: I64, heights: Sequence[int], width: int, blocked: Sequence[tuple[int, int]]) -> int:
-    """Bins for rectangles [n, (rows, cols)] where a bin has regions of `heights` rows, in them `blocked` rectangles."""
-    if not len(sizes):
+def _rectangles(sizes: I64, regions: Sequence[tuple[int, int]], blocked: Sequence[tuple[int, int]] = ()) -> int:
+    """Bins for rectangles [n, (rows, cols)] where a bin has `regions` (rows, cols), in them `blocked` rectangles."""
+    if not len(sizes) or not len(regions):
         return 0
-    fixed = np.asarray(blocked, np.int64).reshape(-1, 2)
-    row_sizes = np.unique(np.concatenate((sizes[:, 0], fixed[:, 0], np.asarray(heights, np.int64))))
-    col_sizes = np.unique(np.concatenate((sizes[:, 1], fixed[:, 1], np.asarray([width], np.int64))))
-    limit = isqrt(EXACT // (len(sizes) + len(fixed) + len(heights)))
-    f, g = (_exact(s, c, limit) for s, c in ((row_sizes, max(heights)), (col_sizes, width)))
-    demand, taken = (_counts(s, row_sizes, col_sizes) @ g.T for s in (sizes, fixed))
-    room = np.outer(f[:, np.searchsorted(row_sizes, heights)].sum(axis=1), g[:, -1])
+    fixed, open_at = np.asarray(blocked, np.int64).reshape(-1, 2), np.asarray(regions, np.int64)
+    (height, width), count = open_at.max(axis=0), len(sizes) + len(fixed) + len(regions)
+    row_sizes = np.unique(np.concatenate((sizes[:, 0], fixed[:, 0], open_at[:, 0])))
+    col_sizes = np.unique(np.concatenate((sizes[:, 1], fixed[:, 1], open_at[:, 1])))
+    if (row_sizes[-1], col_sizes[-1]) != (height, width):
+        return 0  # a block that fits no region is told elsewhere
+    f, g = (_exact(s, int(s[-1]), isqrt(EXACT // count)) for s in (row_sizes, col_sizes))
+    demand, taken, room = (_counts(s, row_sizes, col_sizes) @ g.T for s in (sizes, fixed, open_at))
     best = 0
     for start in range(0, len(f), AT_ONCE):
         some = f[start : start + AT_ONCE]
-        needed, usable = some @ demand, room[start : start + AT_ONCE]
+        needed, usable = some @ demand, some @ room
         if len(fixed):
             usable = usable - some @ taken
         share = np.divide(needed, usable, out=np.zeros_like(needed), where=usable > 0)
