@@ -72,7 +72,7 @@ def test_tables_hold_every_array_and_layer(seed: int, arrays: int) -> None:
         assert float(row[1].split()[0]) == pytest.approx(100 * facts.fill, abs=0.1)
         assert plain(row[2]) == facts.load
         assert int(row[3]) == len(facts.blocks)
-    *layers, total = body(p, "matrices")
+    head, *layers, total = Page(placement_page(p)).rows["matrices"]
     assert len(layers) == len(p.matrices)
     for row, facts, m in zip(layers, layer_facts(p), p.matrices, strict=True):
         assert row[0].split() == [str(facts.number), *m.nodes]
@@ -81,8 +81,10 @@ def test_tables_hold_every_array_and_layer(seed: int, arrays: int) -> None:
             *(m.copies, facts.pieces, facts.row_cuts, facts.col_cuts),
             *(m.fires, facts.load),
         ]
-    assert plain(total[-1]) == sum(f.load for f in array_facts(p))
-    assert plain(total[3]) == len(p.blocks)
+    sums = dict(zip(head, total, strict=True))
+    assert plain(sums["fires of all"]) == sum(f.load for f in array_facts(p))
+    assert plain(sums["pieces"]) == len(p.blocks)
+    assert plain(sums["row cuts"]) == sum(f.row_cuts for f in layer_facts(p))
 
 
 def plain(cell: str) -> int:
@@ -94,7 +96,9 @@ def test_bundles_and_copies_are_shown() -> None:
         (matrix("dw", 9, 1, groups=64, bundle=7, copies=3), matrix("pw")),
         (block(0, 0, (0, 0, 63, 7)), block(1, 0, (0, 7, 64, 60))),
     )
+    p = replace(p, matrices=(p.matrices[0], replace(p.matrices[1], window=(2, 3))))
     first, second, _ = body(p, "matrices")
+    assert second[1].endswith(" for 2 \N{MULTIPLICATION SIGN} 3 pixels")
     assert first[1:4] == ["64 groups of 9 \N{MULTIPLICATION SIGN} 1", "7", "3"]
     assert second[2:4] == ["", "1"]
 

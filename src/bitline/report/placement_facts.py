@@ -112,6 +112,8 @@ def node_of(m: PlacedMatrix) -> str:
 def size_of(m: PlacedMatrix) -> str:
     """`576 x 64`, or of a block-diagonal matrix `384 groups of 9 x 1`."""
     size = f"{grouped(m.matrix.rows)} {TIMES} {grouped(m.matrix.cols)}"
+    if m.window != (1, 1):
+        size = f"{size} for {m.window[0]} {TIMES} {m.window[1]} pixels"
     return size if m.matrix.groups == 1 else f"{grouped(m.matrix.groups)} groups of {size}"
 
 
