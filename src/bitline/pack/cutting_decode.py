@@ -11,8 +11,26 @@ from __future__ import annotations
 
 import numpy as np
 
-from bitline.pack.layout_decode import interval, score_place, take_bands
-from bitline.pack.maxrects import Ints, compiled, cut_free
+from bitline.pack.cutting_places import (
+    ANSWER,
+    AT_BAND,
+    AT_COL,
+    AT_ROW,
+    FIELDS,
+    FIT,
+    KINDS,
+    PART,
+    PART_COLS,
+    PART_ROWS,
+    SCORE,
+    TIDY_FIT,
+    UNKNOWN,
+    ask,
+    best_bin,
+)
+from bitline.pack.cutting_queue import pop, push
+from bitline.pack.layout_decode import take_bands
+from bitline.pack.maxrects import Ints, compiled, cut_free, inlined
 
 ROWS, COLS, STEP, BANDS, TILED_ROWS, TILED_COLS, SMALL_ROWS, SMALL_COLS = range(8)
 """Columns of `wholes`. Tiles that fill a bin are gone: rows 0..TILED_ROWS-1 of columns 0..TILED_COLS-1."""
@@ -37,156 +55,187 @@ def decode(
     most_unplaced: int,
     free: Ints,
     free_count: Ints,
-    largest: Ints,
     stretches: Ints,
     stretch_count: Ints,
     waiting: Ints,
+    heap: Ints,
     parts: Ints,
 ) -> tuple[int, int]:
     """(cells that found no place, parts). It stops where more than `most_unplaced` cells find none.
 
-    `template`: maximal free rectangles of an empty bin of `cols` columns. `free` [bins, room, 4], `largest`
-    [bins, 3] (most rows, most columns, most cells of a free rectangle), `stretches` [bins, room, 2], the bias rows as
-    in `layout_decode`, and `waiting` [room, 6] are scratch.
+    `template`: maximal free rectangles of an empty bin of `cols` columns. `free` [bins, room, 4], `stretches`
+    [bins * room, 2], the bias rows as in `layout_decode`, and the queue are scratch; `heap` holds 0..len(waiting)-1.
     """
     last = len(genes) - 1
     measure, rule, slack = genes[last, 0], genes[last, 1], genes[last, 2]
-    room = free.shape[1]
+    room, stretch_room = free.shape[1], len(stretches) // bins
     scratch = np.empty((6 * room, 4), np.int64)
-    opened, ready, count = 0, 0, 0
+    asked = np.full((KINDS, FIELDS), -1, np.int64)
+    answers = np.empty((KINDS, bins, ANSWER), np.int64)
+    live = np.empty(bins, np.int64)  # bins with a free rectangle, by number
+    opened, ready, lives, count = 0, 0, 0, 0
     for w in range(len(wholes)):
-        count = _start(wholes, genes, w, measure, waiting, count)
-    found, unplaced = 0, 0
+        count = _start(wholes, genes, w, measure, waiting, heap, count)
+    found, unplaced, age = 0, 0, count
     while count > 0:
-        count -= 1
-        w, top, left = waiting[count, 0], waiting[count, 1], waiting[count, 2]
-        height, width = waiting[count, 3], waiting[count, 4]
+        count = pop(waiting, heap, count)
+        entry = heap[count]
+        w, top, left = waiting[entry, 0], waiting[entry, 1], waiting[entry, 2]
+        height, width = waiting[entry, 3], waiting[entry, 4]
         needed = wholes[w, BANDS] if top == 0 else 0
         seen = min(opened + 1, bins)  # one empty bin stands for all
         if ready < seen:
-            free[ready, : len(template)] = template
-            free_count[ready], stretch_count[ready] = len(template), 2
-            stretches[ready, 0, 0], stretches[ready, 0, 1] = 0, 0
-            stretches[ready, 1, 0], stretches[ready, 1, 1] = cols, 0
-            _measure(free[ready], len(template), largest[ready])
+            stretch_count[ready] = 2
+            first = ready * stretch_room
+            stretches[first, 0], stretches[first, 1] = 0, 0
+            stretches[first + 1, 0], stretches[first + 1, 1] = cols, 0
+            _keep_free(free, free_count, answers, ready, template, len(template))
+            live[lives] = ready
+            lives += 1
             ready += 1
-        fussy = genes[w, PREFER] == NO_SLIVERS
-        small_rows, small_cols = wholes[w, SMALL_ROWS] if fussy else 0, wholes[w, SMALL_COLS] if fussy else 0
-        b, row, col, band, part_rows, part_cols = _fit(
-            free,
-            free_count,
-            largest,
-            stretches,
-            stretch_count,
-            seen,
-            height,
-            width,
-            needed,
-            bands,
-            rule,
-            small_rows,
-            small_cols,
-        )
-        if b < 0 and fussy:
-            b, row, col, band, part_rows, part_cols = _fill(
-                free,
-                free_count,
-                largest,
-                stretches,
-                stretch_count,
-                seen,
+        prefer, small_rows, small_cols = genes[w, PREFER], wholes[w, SMALL_ROWS], wholes[w, SMALL_COLS]
+        b, kind = -1, (TIDY_FIT if prefer == NO_SLIVERS else FIT) - 1
+        while b < 0 and kind < PART:
+            kind += 1
+            ask(
+                kind,
+                asked,
+                answers,
+                live,
+                lives,
                 height,
                 width,
                 needed,
-                bands,
-                wholes[w],
-                genes[w],
-                slack,
                 small_rows,
                 small_cols,
+                wholes[w, STEP],
+                prefer,
             )
-            if b < 0:
-                b, row, col, band, part_rows, part_cols = _fit(
-                    free, free_count, largest, stretches, stretch_count, seen, height, width, needed, bands, rule, 0, 0
-                )
-        if b < 0:
-            b, row, col, band, part_rows, part_cols = _fill(
+            b = best_bin(
+                kind,
+                asked,
+                answers,
+                live,
+                lives,
                 free,
                 free_count,
-                largest,
                 stretches,
                 stretch_count,
-                seen,
-                height,
-                width,
-                needed,
                 bands,
-                wholes[w],
-                genes[w],
+                rule,
                 slack,
-                0,
-                0,
             )
         if b < 0 or found == len(parts) or count + 2 >= len(waiting):
             unplaced += height * width
             if unplaced > most_unplaced:
                 return unplaced, found
             continue
+        row, col, band = answers[kind, b, AT_ROW], answers[kind, b, AT_COL], answers[kind, b, AT_BAND]
+        part_rows, part_cols = answers[kind, b, PART_ROWS], answers[kind, b, PART_COLS]
         parts[found, WHOLE], parts[found, ROW_OFFSET], parts[found, COL_OFFSET] = w, top, left
         parts[found, HEIGHT], parts[found, WIDTH] = part_rows, part_cols
         parts[found, BIN], parts[found, ROW], parts[found, COL], parts[found, BAND] = b, row, col, band
         found += 1
         number = free_count[b]
-        scratch[:number] = free[b, :number]
+        for f in range(number):
+            for side in range(4):
+                scratch[f, side] = free[b, f, side]
         number = min(room, cut_free(scratch, number, row, col, row + part_rows, col + part_cols, 1, 1))
-        free[b, :number] = scratch[:number]
-        free_count[b] = number
-        _measure(free[b], number, largest[b])
-        if needed > 0 and stretch_count[b] + 2 <= stretches.shape[1]:
-            stretch_count[b] = take_bands(stretches[b], stretch_count[b], col, col + part_cols, band, needed)
+        _keep_free(free, free_count, answers, b, scratch, number)
+        if number == 0:
+            lives = _drop(live, lives, b)
+        if needed > 0 and stretch_count[b] + 2 <= stretch_room:
+            stretch_count[b] = take_bands(
+                stretches, b * stretch_room, stretch_count[b], col, col + part_cols, band, needed
+            )
         if b == opened:
             opened += 1
         # the rests: below and right, the corner with the one that the matrix prefers
         across = genes[w, ORIENT]
         if part_rows < height:
             wide = width if across else part_cols
-            count = _wait(waiting, count, genes, measure, w, top + part_rows, left, height - part_rows, wide)
+            count = _wait(waiting, heap, count, genes, measure, w, top + part_rows, left, height - part_rows, wide, age)
+            age += 1
         if part_cols < width:
             high = part_rows if across else height
-            count = _wait(waiting, count, genes, measure, w, top, left + part_cols, high, width - part_cols)
+            count = _wait(waiting, heap, count, genes, measure, w, top, left + part_cols, high, width - part_cols, age)
+            age += 1
     return unplaced, found
 
 
 @compiled
-def _measure(free: Ints, count: int, largest: Ints) -> None:
-    largest[:] = 0
+def _keep_free(free: Ints, free_count: Ints, answers: Ints, b: int, rects: Ints, count: int) -> None:
+    """`rects[:count]` become the free rectangles of bin b, which will be asked anew."""
+    free_count[b] = count
     for f in range(count):
-        rows, cols = free[f, 2] - free[f, 0], free[f, 3] - free[f, 1]
-        largest[0], largest[1] = max(largest[0], rows), max(largest[1], cols)
-        largest[2] = max(largest[2], rows * cols)
+        for side in range(4):
+            free[b, f, side] = rects[f, side]
+    for kind in range(KINDS):
+        answers[kind, b, SCORE] = UNKNOWN
 
 
 @compiled
-def _start(wholes: Ints, genes: Ints, w: int, measure: int, waiting: Ints, count: int) -> int:
+def _drop(live: Ints, count: int, b: int) -> int:
+    """Take bin b out of the list; the new count."""
+    kept = 0
+    for i in range(count):
+        if live[i] != b:
+            live[kept] = live[i]
+            kept += 1
+    return kept
+
+
+@inlined
+def _start(wholes: Ints, genes: Ints, w: int, measure: int, waiting: Ints, heap: Ints, count: int) -> int:
     """What the tiles that fill a bin leave of a matrix."""
     rows, cols, tiled_rows, tiled_cols = wholes[w, ROWS], wholes[w, COLS], wholes[w, TILED_ROWS], wholes[w, TILED_COLS]
     across = genes[w, ORIENT] or tiled_rows == 0
     if tiled_rows < rows:
         count = _wait(
-            waiting, count, genes, measure, w, tiled_rows, 0, rows - tiled_rows, cols if across else tiled_cols
+            waiting,
+            heap,
+            count,
+            genes,
+            measure,
+            w,
+            tiled_rows,
+            0,
+            rows - tiled_rows,
+            cols if across else tiled_cols,
+            count,
         )
     if tiled_rows > 0 and tiled_cols < cols:
         count = _wait(
-            waiting, count, genes, measure, w, 0, tiled_cols, tiled_rows if across else rows, cols - tiled_cols
+            waiting,
+            heap,
+            count,
+            genes,
+            measure,
+            w,
+            0,
+            tiled_cols,
+            tiled_rows if across else rows,
+            cols - tiled_cols,
+            count,
         )
     return count
 
 
-@compiled
+@inlined
 def _wait(
-    waiting: Ints, count: int, genes: Ints, measure: int, w: int, top: int, left: int, height: int, width: int
+    waiting: Ints,
+    heap: Ints,
+    count: int,
+    genes: Ints,
+    measure: int,
+    w: int,
+    top: int,
+    left: int,
+    height: int,
+    width: int,
+    age: int,
 ) -> int:
-    """Insert into `waiting`, whose largest is the last; the new count."""
+    """Into the queue; the new count."""
     if measure == 0:
         large = height * width
     elif measure == 1:
@@ -197,138 +246,4 @@ def _wait(
         large = width * 256
     else:
         large = min(height, width) * 256
-    key = large * genes[w, WEIGHT]
-    at = count
-    while at > 0 and waiting[at - 1, 5] > key:
-        waiting[at] = waiting[at - 1]
-        at -= 1
-    waiting[at, 0], waiting[at, 1], waiting[at, 2] = w, top, left
-    waiting[at, 3], waiting[at, 4], waiting[at, 5] = height, width, key
-    return count + 1
-
-
-@compiled
-def _fit(
-    free: Ints,
-    free_count: Ints,
-    largest: Ints,
-    stretches: Ints,
-    stretch_count: Ints,
-    bins: int,
-    height: int,
-    width: int,
-    needed: int,
-    bands: int,
-    rule: int,
-    small_rows: int,
-    small_cols: int,
-) -> tuple[int, int, int, int, int, int]:
-    """(bin, row, col, band, rows, cols) where it fits whole, by the rule; bin -1 where it does not. No free rectangle
-    counts of which it would leave less than small_rows x small_cols."""
-    chosen, row, col, band = -1, 0, 0, 0
-    best, second = 0, 0
-    for b in range(bins):
-        if height > largest[b, 0] or width > largest[b, 1]:
-            continue
-        tries = 1 if needed == 0 else 2 * stretch_count[b] + 1
-        for f in range(free_count[b]):
-            slack_rows = free[b, f, 2] - free[b, f, 0] - height
-            slack_cols = free[b, f, 3] - free[b, f, 1] - width
-            if slack_rows < 0 or slack_cols < 0 or 0 < slack_rows < small_rows or 0 < slack_cols < small_cols:
-                continue
-            for t in range(tries):
-                at = free[b, f, 1]
-                if t > 0:
-                    at = stretches[b, (t - 1) >> 1, 0] - (width if t & 1 == 0 else 0)
-                    if at <= free[b, f, 1] or at + width > free[b, f, 3]:
-                        continue
-                start, left = 0, 0
-                if needed > 0:
-                    start, left = interval(stretches[b], stretch_count[b], at, at + width, needed, bands)
-                    if start < 0:
-                        continue
-                score, other = score_place(free[b, f, 0], at, slack_rows, slack_cols, height, width, left, rule)
-                if chosen < 0 or score < best or (score == best and other < second):
-                    chosen, row, col, band = b, free[b, f, 0], at, start
-                    best, second = score, other
-    return chosen, row, col, band, height, width
-
-
-@compiled
-def _fill(
-    free: Ints,
-    free_count: Ints,
-    largest: Ints,
-    stretches: Ints,
-    stretch_count: Ints,
-    bins: int,
-    height: int,
-    width: int,
-    needed: int,
-    bands: int,
-    whole: Ints,
-    gene: Ints,
-    slack: int,
-    left_rows: int,
-    left_cols: int,
-) -> tuple[int, int, int, int, int, int]:
-    """(bin, row, col, band, rows, cols) of the part to cut off: it fills most of a free rectangle and leaves nothing
-    or at least left_rows x left_cols of it; bin -1: none."""
-    chosen, row, col, band, rows, cols = -1, 0, 0, 0, 0, 0
-    best = 0
-    for b in range(bins):
-        if 8 * min(height, largest[b, 0]) * min(width, largest[b, 1]) < best or 8 * largest[b, 2] < best:
-            continue
-        tries = 1 if needed == 0 else stretch_count[b] + 1
-        for f in range(free_count[b]):
-            r0, c0, r1, c1 = free[b, f, 0], free[b, f, 1], free[b, f, 2], free[b, f, 3]
-            high = _cut_side(height, r1 - r0, whole[SMALL_ROWS], whole[STEP], left_rows)
-            if high == 0:
-                continue
-            for t in range(tries):
-                at = c0
-                if t > 0:
-                    at = stretches[b, t - 1, 0]
-                    if at <= c0 or at >= c1:
-                        continue
-                wide, start = c1 - at, 0
-                if needed > 0:
-                    wide, start = _reach(stretches[b], stretch_count[b], at, c1, needed, bands)
-                wide = _cut_side(width, wide, whole[SMALL_COLS], 1, left_cols)
-                if wide == 0:
-                    continue
-                if needed > 0:
-                    start, _ = interval(stretches[b], stretch_count[b], at, at + wide, needed, bands)
-                score = 8 * high * wide - slack * ((r1 - r0) * (c1 - at) - high * wide)
-                if (gene[PREFER] == 1 and high < height) or (gene[PREFER] == 2 and wide < width):
-                    score -= 4 * high * wide
-                if chosen < 0 or score > best:
-                    chosen, row, col, band, rows, cols = b, r0, at, start, high, wide
-                    best = score
-    return chosen, row, col, band, rows, cols
-
-
-@compiled
-def _cut_side(side: int, room: int, small: int, step: int, left: int) -> int:
-    """The largest length of at most `room` that may be cut off a side; 0 where there is none."""
-    if side <= room and (side == room or room - side >= left):
-        return side
-    length = min(room, side - small) // step * step
-    if 0 < room - length < left:
-        length = min(room - left, side - small) // step * step
-    return length if length >= small else 0
-
-
-@compiled
-def _reach(stretches: Ints, count: int, first: int, last: int, needed: int, bands: int) -> tuple[int, int]:
-    """The most columns from `first` on, up to `last`, that have a common interval of `needed` free bias rows."""
-    for s in range(count):
-        if stretches[s, 0] <= first:
-            continue
-        start, _ = interval(stretches, count, first, min(stretches[s, 0], last), needed, bands)
-        if start < 0:
-            before = stretches[s - 1, 0]
-            return max(0, before - first), 0
-        if stretches[s, 0] >= last:
-            break
-    return last - first, 0
+    return push(waiting, heap, count, w, top, left, height, width, large * genes[w, WEIGHT], age)

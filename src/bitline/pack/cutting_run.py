@@ -109,10 +109,10 @@ def _search(
     scratch = (
         np.zeros((bins, FREE_ROOM, 4), dtype=np.int64),
         np.zeros(bins, dtype=np.int64),
-        np.zeros((bins, 3), dtype=np.int64),
-        np.zeros((bins, 2 + bias * 2 * FREE_ROOM, 2), dtype=np.int64),
+        np.zeros((bins * (2 + bias * 2 * FREE_ROOM), 2), dtype=np.int64),
         np.zeros(bins, dtype=np.int64),
-        np.zeros((most_parts + count + 4, 6), dtype=np.int64),
+        np.zeros((most_parts + count + 4, 7), dtype=np.int64),
+        np.arange(most_parts + count + 4),
         np.zeros((most_parts, 9), dtype=np.int64),
     )
     best = np.zeros((most_parts, 9), dtype=np.int64)

@@ -49,10 +49,10 @@ def search_cuts(
     state: Ints,
     free: Ints,
     free_count: Ints,
-    largest: Ints,
     stretches: Ints,
     stretch_count: Ints,
     waiting: Ints,
+    heap: Ints,
     parts: Ints,
     best: Ints,
 ) -> None:
@@ -91,10 +91,10 @@ def search_cuts(
             most,
             free,
             free_count,
-            largest,
             stretches,
             stretch_count,
             waiting,
+            heap,
             parts,
         )
         if unplaced > most:

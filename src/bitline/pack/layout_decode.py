@@ -21,6 +21,7 @@ from bitline.pack.maxrects import (
     Ints,
     compiled,
     cut_free,
+    inlined,
 )
 
 LEFT_TOP, TIGHT = 4, 5
@@ -86,7 +87,7 @@ def fill_bins(
             if needed:
                 if len(stretches) < stretch_count + 2:
                     stretches = np.concatenate((stretches, np.empty((stretch_count + 2, 2), np.int64)))
-                stretch_count = take_bands(stretches, stretch_count, col, col + width, band, needed)
+                stretch_count = take_bands(stretches, 0, stretch_count, col, col + width, band, needed)
         if refused == waiting_count and bins >= states - 1:
             return max_bins + 1  # a piece that an empty bin refuses
         waiting_count = refused
@@ -123,9 +124,12 @@ def _choose(
                     continue
             start, left = 0, 0
             if needed > 0:
-                start, left = interval(stretches, stretch_count, at, at + width, needed, bands)
+                start = first_band(stretches, 0, stretch_count, at, at + width, needed, bands)
                 if start < 0:
                     continue
+                mask = taken_bands(stretches, 0, stretch_count, at, at + width)
+                for b in range(bands if rule == TIGHT else 0):
+                    left += 1 - ((mask >> b) & 1)
             score, other = score_place(free[f, 0], at, slack_rows, slack_cols, height, width, left, rule)
             if row < 0 or score < best or (score == best and other < second):
                 row, col, band = free[f, 0], at, start
@@ -133,7 +137,7 @@ def _choose(
     return row, col, band
 
 
-@compiled
+@inlined
 def score_place(
     row: int, col: int, slack_rows: int, slack_cols: int, height: int, width: int, left: int, rule: int
 ) -> tuple[int, int]:
@@ -151,41 +155,46 @@ def score_place(
     return left, short
 
 
-@compiled
-def interval(stretches: Ints, stretch_count: int, first: int, last: int, needed: int, bands: int) -> tuple[int, int]:
-    """(first bias row of the first free interval of `needed` in columns first..last-1 or -1, free bias rows left)."""
+@inlined
+def first_band(stretches: Ints, at: int, count: int, first: int, last: int, needed: int, bands: int) -> int:
+    """First bias row of the first free interval of `needed` in columns first..last-1, or -1.
+
+    The stretches are `stretches[at : at + count]`.
+    """
+    mask = taken_bands(stretches, at, count, first, last)
+    run, b = 0, 0
+    while b < bands and run < needed:
+        run = 0 if (mask >> b) & 1 else run + 1
+        b += 1
+    return b - needed if run == needed else -1
+
+
+@inlined
+def taken_bands(stretches: Ints, at: int, count: int, first: int, last: int) -> int:
+    """Mask of the bias rows that are taken in one of the columns first..last-1."""
     mask = 0
-    for s in range(stretch_count - 1):
+    for s in range(at, at + count - 1):
         if stretches[s, 0] < last and first < stretches[s + 1, 0]:
             mask |= stretches[s, 1]
-    run, start, free_rows = 0, -1, 0
-    for b in range(bands):
-        if (mask >> b) & 1:
-            run = 0
-            continue
-        run += 1
-        free_rows += 1
-        if run == needed and start < 0:
-            start = b - needed + 1
-    return start, free_rows - needed
+    return mask
 
 
 @compiled
-def take_bands(stretches: Ints, count: int, first: int, last: int, band: int, needed: int) -> int:
+def take_bands(stretches: Ints, at: int, count: int, first: int, last: int, band: int, needed: int) -> int:
     """Mark bias rows band..band+needed-1 of columns first..last-1 as taken, in place; the new count of stretches."""
     for edge in (first, last):
-        s = 0
+        s = at
         while stretches[s, 0] < edge:
             s += 1
         if stretches[s, 0] != edge:
-            for i in range(count, s, -1):
+            for i in range(at + count, s, -1):
                 stretches[i, 0], stretches[i, 1] = stretches[i - 1, 0], stretches[i - 1, 1]
             stretches[s, 0], stretches[s, 1] = edge, stretches[s - 1, 1]
             count += 1
     mask = 0
     for b in range(band, band + needed):
         mask |= 1 << b
-    for s in range(count - 1):
+    for s in range(at, at + count - 1):
         if first <= stretches[s, 0] < last:
             stretches[s, 1] |= mask
     return count

@@ -137,14 +137,17 @@ def decode(
         positions[p, 0], positions[p, 1], positions[p, 2] = chosen, row, col
         loads[chosen] += load
         number = free_count[chosen]
-        scratch[:number] = free[chosen, :number]
-        number = min(room, cut_free(scratch, number, row, col, row + height, col + width, 1, 1))
-        free[chosen, :number] = scratch[:number]
-        free_count[chosen] = number
-        largest[chosen] = 0
         for f in range(number):
-            largest[chosen, 0] = max(largest[chosen, 0], free[chosen, f, 2] - free[chosen, f, 0])
-            largest[chosen, 1] = max(largest[chosen, 1], free[chosen, f, 3] - free[chosen, f, 1])
+            for side in range(4):
+                scratch[f, side] = free[chosen, f, side]
+        number = min(room, cut_free(scratch, number, row, col, row + height, col + width, 1, 1))
+        free_count[chosen] = number
+        tallest, widest = 0, 0
+        for f in range(number):
+            for side in range(4):
+                free[chosen, f, side] = scratch[f, side]
+            tallest, widest = max(tallest, scratch[f, 2] - scratch[f, 0]), max(widest, scratch[f, 3] - scratch[f, 1])
+        largest[chosen, 0], largest[chosen, 1] = tallest, widest
         if chosen == opened:
             opened += 1
     squares = 0.0
