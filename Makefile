@@ -35,6 +35,7 @@ docs: $(READY)
 
 clean:
 	rm -rf $(VENV) .pytest_cache .hypothesis .ruff_cache .import_linter_cache build dist bitline-out docs/_build docs/generated
+	find src -name '*.nb[ic]' -delete
 
 # hashes pin every file; the build tool is in the lock as well, so nothing is fetched unpinned
 $(READY): requirements.lock pyproject.toml
