@@ -193,6 +193,25 @@ def test_an_expired_limit_still_gives_a_cutting() -> None:
     assert time.monotonic() - begun < 60, "a billion steps take hours"
 
 
+@pytest.mark.parametrize("wholes", [RESNET18, [Whole(rows=235, cols=123)] * 48], ids=["fits at once", "does not fit"])
+def test_a_search_that_is_stopped_gives_a_cutting(wholes: list[Whole]) -> None:
+    """After the n-th question whether to stop, of which the search asks one for every call of compiled code."""
+    bin = Bin(rows=64, cols=64)
+    for last in (0, 1, 5):
+        asked = 0
+
+        def stop(last: int = last) -> bool:
+            nonlocal asked
+            asked += 1
+            return asked > last
+
+        cutting = cut_into(wholes, bin, steps=10**9, stop=stop)
+        assert cutting is not None
+        check(cutting, wholes, bin, 8)
+        assert asked < last + 12
+        assert cutting.bins <= cutting.bound + 5
+
+
 def test_nothing_takes_no_bins() -> None:
     assert cut_and_pack([], rows=4, cols=4) == Cutting(bins=0, bound=0, parts=(), steps=0)
     tile = cut_and_pack([Whole(rows=8, cols=4)], rows=4, cols=4)

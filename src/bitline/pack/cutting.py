@@ -4,13 +4,14 @@
     -->  2 bins; the first matrix as rows 0..3 and rows 4..5, the latter above the second matrix
 
 A cut between columns costs a broadcast of inputs, a cut between rows one addition of partial sums per output. The
-fewest bins come first, then the cheapest cuts. Equal input gives equal cuttings, unless `seconds` end the search.
+fewest bins come first, then the cheapest cuts. Equal input gives equal cuttings, unless `seconds` or `stop` end the
+search.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -114,13 +115,15 @@ def cut_into(
     max_bins: int | None = None,
     steps: int = 4000,
     seconds: float | None = None,
+    stop: Callable[[], bool] = lambda: False,
     seed: int = 0,
 ) -> Cutting | None:
     """Cut and pack into bins that may be more than a rectangle; None if that took over `max_bins`.
 
     No side of a part is below `smallest`, unless it is a side of the matrix or what `row_step` leaves of it. From
     the bound or `least_bins` on, every number of bins gets at most `steps` steps; of the first that suffices, the
-    cheapest cutting is kept. More bins than needed give fewer cuts.
+    cheapest cutting is kept. More bins than needed give fewer cuts. Once `seconds` are over or `stop` says so, every
+    number of bins gets a few steps, so that there is an answer soon.
     """
     from bitline.pack.cutting_run import fewest_bins
 
@@ -142,6 +145,7 @@ def cut_into(
             (max(bound, least_bins) - len(tiles), most),
             steps,
             until,
+            stop,
             seed,
         )
         if answer is None:

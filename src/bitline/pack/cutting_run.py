@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -39,13 +40,14 @@ def fewest_bins(
     limits: tuple[int, int | None],
     steps: int,
     until: float | None,
+    stop: Callable[[], bool],
     seed: int,
 ) -> tuple[Ints, int] | None:
     """(parts as in `cutting_decode`, steps) of the cheapest cutting into the fewest bins that the search reaches, from
     `limits[0]` on and up to `limits[1]`; None where there is none.
 
     Every number of bins gets `steps` steps, and where these fail as many that leave no slivers; of the time until
-    `until`, half of what is left.
+    `until`, half of what is left; and a few steps only where the time is over or `stop` says so.
     """
     down, across, goal = _fewest_parts(table, bin, prices)
     most_parts = 8 * int((down * across).sum()) + 64
@@ -53,10 +55,10 @@ def fewest_bins(
     bins, done = max(1, limits[0]), 0
     while bins <= enough:
         now = time.monotonic()
-        share = until if until is None or bins == enough else now + (until - now) / 2
+        over = _over(until if until is None or bins == enough else now + (until - now) / 2, stop)
         unplaced = NEVER
         for fussy in (False, True):
-            found, left, taken = _search(table, bin, bins, (*prices, goal), most_parts, steps, share, seed, fussy=fussy)
+            found, left, taken = _search(table, bin, bins, (*prices, goal), most_parts, steps, over, seed, fussy=fussy)
             done += taken
             unplaced = min(unplaced, left)
             if found is not None:
@@ -65,6 +67,11 @@ def fewest_bins(
             return None
         bins = min(enough, bins + max(1, unplaced // bin.area))
     return None
+
+
+def _over(until: float | None, stop: Callable[[], bool]) -> Callable[[], bool]:
+    """Whether a search is to end now."""
+    return lambda: stop() or (until is not None and time.monotonic() > until)
 
 
 def _fewest_parts(table: Ints, bin: Bin, prices: tuple[int, int]) -> tuple[Ints, Ints, int]:
@@ -91,7 +98,7 @@ def _search(
     prices: tuple[int, int, int],
     most_parts: int,
     steps: int,
-    until: float | None,
+    over: Callable[[], bool],
     seed: int,
     *,
     fussy: bool,
@@ -127,7 +134,7 @@ def _search(
                 *(random, state, *scratch, best),
             )
         done = int(state[STEPS])
-        if (state[BEST_UNPLACED] == 0 and state[BEST_COST] <= goal) or (until is not None and time.monotonic() > until):
+        if (state[BEST_UNPLACED] == 0 and state[BEST_COST] <= goal) or over():
             break
     unplaced = int(state[BEST_UNPLACED])
     return (best[: state[BEST_FOUND]].copy() if unplaced == 0 else None), unplaced, done

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bitline.core.interrupts import noticed
 from bitline.ir.placement import ArrayShape, PlacedMatrix
-from bitline.pack.cutting import Whole, cut_into
+from bitline.pack.cutting import Cutting, Whole, cut_into
 from bitline.pack.rectangles import pack
 from bitline.pack.shapes import Spot
 from bitline.place.arrays import Layout, bin_of, certificate, spots_of
@@ -39,18 +40,39 @@ class _Bundle:
 def cut_freely(
     matrices: Sequence[PlacedMatrix], shape: ArrayShape, options: PlaceOptions, chip: Chip
 ) -> tuple[CutMatrices, Layout]:
-    """All copies of all matrices, cut and placed at once. Rows are cut at edges of row groups where a sum may clip."""
+    """All copies of all matrices, cut and placed at once. Rows are cut at edges of row groups where a sum may clip.
+
+    Ctrl-C ends the search as the time limit does: the answer is the cheapest cutting into the number of arrays that the
+    search had come to, or, while that did not suffice, the first into more. A second Ctrl-C leaves no answer.
+    """
     bundles = _bundles(matrices, shape)
-    cutting = cut_into(
-        [bundle.whole for bundle in bundles],
-        bin_of(shape),
-        row_price=max(1, round(row_cut_pj(chip) * PRICE_STEPS)),
-        col_price=max(1, round(col_cut_pj(chip) * PRICE_STEPS)),
-        steps=max(LEAST_STEPS, FREE_STEPS * MANY // max(MANY, sum(blocks_of(m, shape) for m in matrices))),
-        seconds=options.time_limit,
-        seed=options.seed,
-    )
-    assert cutting is not None, "the number of arrays is unlimited"
+    with noticed() as ctrl_c:
+        cutting = cut_into(
+            [bundle.whole for bundle in bundles],
+            bin_of(shape),
+            row_price=max(1, round(row_cut_pj(chip) * PRICE_STEPS)),
+            col_price=max(1, round(col_cut_pj(chip) * PRICE_STEPS)),
+            steps=max(LEAST_STEPS, FREE_STEPS * MANY // max(MANY, sum(blocks_of(m, shape) for m in matrices))),
+            seconds=options.time_limit,
+            stop=lambda: ctrl_c.came,
+            seed=options.seed,
+        )
+        assert cutting is not None, "the number of arrays is unlimited"
+        blocks, spots = _placed(bundles, cutting, matrices)
+        arrays = len({spot.bin for spot in spots})
+        if any(m.math.bundle > 1 for m in matrices) and bin_of(shape).plain:  # trimmed parts may take fewer
+            again = pack([(b.rows, b.cols) for b in blocks], rows=shape.rows, cols=shape.cols, max_bins=arrays - 1)
+            if again is not None:
+                spots, arrays = list(spots_of(again)), again.bins
+    cut = CutMatrices(blocks=tuple(blocks), row_cuts=cutting.row_cuts, col_cuts=cutting.col_cuts)
+    claim = certificate(arrays, *_bound(blocks, shape))
+    return cut, Layout(spots=tuple(spots), certificate=claim, interrupted=ctrl_c.came)
+
+
+def _placed(
+    bundles: Sequence[_Bundle], cutting: Cutting, matrices: Sequence[PlacedMatrix]
+) -> tuple[list[CutBlock], list[Spot]]:
+    """Parts with weights in them, and where they lie."""
     blocks: list[CutBlock] = []
     spots: list[Spot] = []
     for bundle, parts in zip(bundles, cutting.parts, strict=True):
@@ -76,13 +98,7 @@ def cut_freely(
             down, across = top - part.row_offset, left - part.col_offset
             spot = part.spot
             spots.append(Spot(bin=spot.bin, row=spot.row + down, col=spot.col + across, band=spot.band))
-    arrays = len({spot.bin for spot in spots})
-    if any(m.math.bundle > 1 for m in matrices) and bin_of(shape).plain:  # trimmed parts may take fewer
-        again = pack([(b.rows, b.cols) for b in blocks], rows=shape.rows, cols=shape.cols, max_bins=arrays - 1)
-        if again is not None:
-            spots, arrays = list(spots_of(again)), again.bins
-    cut = CutMatrices(blocks=tuple(blocks), row_cuts=cutting.row_cuts, col_cuts=cutting.col_cuts)
-    return cut, Layout(spots=tuple(spots), certificate=certificate(arrays, *_bound(blocks, shape)))
+    return blocks, spots
 
 
 def _bound(blocks: Sequence[CutBlock], shape: ArrayShape) -> tuple[int, str]:

@@ -64,7 +64,7 @@ def solve(
     if options.cuts == "free" and fix is None:
         try:
             freely = cut_freely(chosen, shape, options, chip)
-        except KeyboardInterrupt:  # the best so far is the full cut
+        except KeyboardInterrupt:  # nothing was found yet: the full cut is there at once
             options, interrupted = replace(options, cuts="full"), True
     if freely is not None:
         cut, layout = freely
