@@ -245,9 +245,9 @@ def test_ctrl_c_keeps_the_best(here: Path) -> None:
         raise KeyboardInterrupt
 
     with (
-        patch("bitline.place.arrays.packings", first_then_interrupt),
-        patch("bitline.place.arrays.best_bound", return_value=Bound(value=1, which="area")),
-        patch("bitline.place.arrays.scale_bound", return_value=Bound(value=1, which="area")),
+        patch("bitline.pack.gap.packings", first_then_interrupt),
+        patch("bitline.pack.gap.best_bound", return_value=Bound(value=1, which="area")),
+        patch("bitline.pack.gap.scale_bound", return_value=Bound(value=1, which="area")),
     ):
         found = asked(f"g5.onnx {SMALL}")
     assert found["interrupted"]

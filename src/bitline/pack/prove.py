@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 Ints = npt.NDArray[np.int64]
 Answer = Literal["no", "yes", "unknown"]
+Question = Literal["", "clique", "shares", "places"]
 
 PAIRS: Final = 10  # of dual-feasible functions; 40 settle no more of the public instances and take twice the time
 LARGEST: Final = 8000  # pieces times bins of a model; building one takes about 50 us each
@@ -41,7 +42,7 @@ class Verdict:
     """
 
     verdict: Literal["infeasible", "packing", "unknown"]
-    question: Literal["", "clique", "shares", "places"] = ""
+    question: Question = ""
     packing: Packing | None = None
 
 
