@@ -31,9 +31,11 @@ def decode(
     wholes: Ints,
     genes: Ints,
     bins: int,
-    cols: int,
     bands: int,
-    template: Ints,
+    free_at: Ints,
+    free_start: Ints,
+    masks_at: Ints,
+    masks_start: Ints,
     most_unplaced: int,
     free: Ints,
     free_count: Ints,
@@ -45,15 +47,16 @@ def decode(
 ) -> tuple[int, int]:
     """(cells that found no place, parts). It stops where more than `most_unplaced` cells find none.
 
-    `template`: maximal free rectangles of an empty bin of `cols` columns. `free` [bins, room, 4], `largest`
-    [bins, 3] (most rows, most columns, most cells of a free rectangle), `stretches` [bins, room, 2], the bias rows as
-    in `layout_decode`, and `waiting` [room, 6] are scratch.
+    Bin b starts as in `layout_decode.fill_bins`; those before the last state are in use, something lies in them.
+    `free` [bins, room, 4], `largest` [bins, 3] (most rows, most columns, most cells of a free rectangle), `stretches`
+    [bins, room, 2], both with room for any start, and `waiting` [room, 6] are scratch.
     """
     last = len(genes) - 1
     measure, rule, slack = genes[last, 0], genes[last, 1], genes[last, 2]
     room = free.shape[1]
     scratch = np.empty((6 * room, 4), np.int64)
-    opened, ready, count = 0, 0, 0
+    states = len(free_at) - 1
+    opened, ready, count = states - 1, 0, 0
     for w in range(len(wholes)):
         count = _start(wholes, genes, w, measure, waiting, count)
     found, unplaced = 0, 0
@@ -63,12 +66,13 @@ def decode(
         height, width = waiting[count, 3], waiting[count, 4]
         needed = wholes[w, BANDS] if top == 0 else 0
         seen = min(opened + 1, bins)  # one empty bin stands for all
-        if ready < seen:
-            free[ready, : len(template)] = template
-            free_count[ready], stretch_count[ready] = len(template), 2
-            stretches[ready, 0, 0], stretches[ready, 0, 1] = 0, 0
-            stretches[ready, 1, 0], stretches[ready, 1, 1] = cols, 0
-            _measure(free[ready], len(template), largest[ready])
+        while ready < seen:
+            state = min(ready, states - 1)
+            number, marks = free_at[state + 1] - free_at[state], masks_at[state + 1] - masks_at[state]
+            free[ready, :number] = free_start[free_at[state] : free_at[state + 1]]
+            stretches[ready, :marks] = masks_start[masks_at[state] : masks_at[state + 1]]
+            free_count[ready], stretch_count[ready] = number, marks
+            _measure(free[ready], number, largest[ready])
             ready += 1
         fussy = genes[w, PREFER] == NO_SLIVERS
         small_rows, small_cols = wholes[w, SMALL_ROWS] if fussy else 0, wholes[w, SMALL_COLS] if fussy else 0
