@@ -73,18 +73,19 @@ def fewest_arrays(
     bin, pieces = bin_of(shape), pieces_of(blocks)
     if bin.plain and not fixed and not occupied:
         return _plain(pieces, shape, options, progress)
-    there = [_lies(place) for place in (*fixed.values(), *occupied)]
+    there = [lies(place) for place in (*fixed.values(), *occupied)]
     free = [number for number in range(len(blocks)) if number not in fixed]
     found = pack_layout([pieces[n] for n in free], bin, fixed=there, steps=LAYOUT_STEPS, seed=options.seed)
     assert found is not None, "blocks were cut to fit"
-    spots = dict(zip(free, found, strict=True)) | {n: _lies(place)[1] for n, place in fixed.items()}
+    spots = dict(zip(free, found, strict=True)) | {n: lies(place)[1] for n, place in fixed.items()}
     arrays = {spot.bin for spot in spots.values()} | {o.array for o in occupied}
     bound = layout_bound([*(pieces[n] for n in free), *(piece for piece, _ in there)], bin)
     claim = certificate(len(arrays), bound[0], "bias" if bound[1] == "bias-dff" else bound[1])
     return Layout(spots=tuple(spots[n] for n in range(len(blocks))), certificate=claim)
 
 
-def _lies(place: Occupied) -> tuple[Piece, Spot]:
+def lies(place: Occupied) -> tuple[Piece, Spot]:
+    """As the packer sees it."""
     piece = Piece(rows=place.rows, cols=place.cols, bands=place.bias_rows)
     return piece, Spot(bin=place.array, row=place.w_row_start, col=place.w_col_start, band=place.bias_start)
 
