@@ -15,6 +15,7 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
+from bitline.core.interrupts import uninterrupted
 from bitline.pack.bounds import Bound, Which, best_bound
 from bitline.pack.prove import Question, prove
 from bitline.pack.rectangles import Packing, packings
@@ -124,8 +125,10 @@ def _by_steps(*, few: bool) -> tuple[tuple[Turn, float], ...]:
 
 
 def _seconds_to_load(module: str) -> float:
+    """An interrupt in the middle of a solver's start would come out as an error of its own."""
     started = time.perf_counter()
-    importlib.import_module(module)
+    with uninterrupted():
+        importlib.import_module(module)
     return time.perf_counter() - started
 
 

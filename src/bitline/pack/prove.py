@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
+from bitline.core.interrupts import uninterrupted
 from bitline.pack.conflicts import Bools, alone, conflicts, greedy_clique
 from bitline.pack.dff import Pair, strongest_pairs
 from bitline.pack.rectangles import Packing, numbered
@@ -110,9 +111,10 @@ def prove(
 
 def _ask(case: _Case, asked: Literal["shares", "places"], *, second: bool) -> tuple[Answer, Ints | None]:
     """The answer, with the positions of a "yes" to places. The second model takes another order and formulation."""
-    from ortools.sat.python import cp_model
+    with uninterrupted():
+        from ortools.sat.python import cp_model
 
-    from bitline.pack.models import FORMULATIONS, question, shared_out
+        from bitline.pack.models import FORMULATIONS, question, shared_out
 
     put = question(
         case.sizes, case.against, case.pairs, case.rows, case.cols, case.bins, by="side" if second else "area"
