@@ -116,7 +116,7 @@ def paint(instance: Instance, found: Found) -> None:
         if min(r, c) < 0 or r + height > instance.rows or c + width > instance.cols:
             raise SystemExit(f"{instance.name}: a piece lies across the border")
         cells[number, r : r + height, c : c + width] += 1
-    if cells.max(initial=0) > 1 or found.bound > packing.bins:
+    if cells.max(initial=0) > 1 or found.least > packing.bins:
         raise SystemExit(f"{instance.name}: pieces overlap, or the bound is above the bins")
 
 
@@ -138,7 +138,7 @@ def sums(instances: Sequence[Instance], solved: Sequence[Solved], known: Counter
             f"<= {most}" if known else "",
             bins.total() <= most if known else None,
         ),
-        row("sum of lower bounds", sum(one.found.bound for one in solved), "bins"),
+        row("sum of lower bounds", sum(one.found.least for one in solved), "bins"),
         row("proved optimal", share, "%", target=f">= {PROVED_PERCENT:g}", met=share >= PROVED_PERCENT),
     ]
     for proof, count in sorted(Counter(one.found.proof for one in solved if one.found.optimal).items()):

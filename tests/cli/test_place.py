@@ -2,50 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
-from typing import Any
-from unittest.mock import patch
 
 import pytest
 
-from bitline.pack.bounds import Bound
-from bitline.pack.rectangles import Packing, pack
-from tests.cli.invoke import Answer, bitline
-from tests.place.models import depthwise, gemms
-
-SMALL = "--target sram-dcim --set array.rows=64 --set array.cols=64 --set array.group_rows=64"
-
-
-@pytest.fixture(scope="session")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("place")
-    gemms(folder / "g5.onnx", 5, 40, 40)
-    gemms(folder / "g48.onnx", 48, 235, 123)
-    gemms(folder / "g43.onnx", 43, 235, 123)
-    gemms(folder / "g42.onnx", 42, 235, 123)
-    gemms(folder / "wide.onnx", 1, 64, 4264)
-    gemms(folder / "heavy.onnx", 3, 64, 300, bias=1e4)
-    depthwise(folder / "dw.onnx", 96)
-    return folder
-
-
-@pytest.fixture
-def here(models: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(models)
-    return models
-
-
-def asked(words: str, status: int = 0) -> dict[str, Any]:
-    answer = bitline(f"place {words} --json")
-    assert answer.status == status, answer.err
-    said: dict[str, Any] = json.loads(answer.out)
-    return said
-
-
-def verified(file: str) -> Answer:
-    return bitline(f"verify {file}")
+from tests.cli.invoke import bitline
+from tests.cli.placing import SMALL, asked, verified
 
 
 def test_free_cuts_take_fewer_arrays_and_pass(here: Path) -> None:
@@ -148,40 +111,6 @@ def test_copies_and_windows_shorten_the_interval(here: Path) -> None:
     assert verified("copies.json").status == verified("windows.json").status == 0
 
 
-@pytest.mark.parametrize("form", ["json", "csv", "txt"])
-def test_an_earlier_placement_stays(here: Path, form: str) -> None:
-    target = "--target wtm2101"
-    first = asked(f"g42.onnx {target} -o first.{form}")
-    again = asked(f"g42.onnx {target} --fixed first.{form}")
-    places = ("core_id", "w_row_start", "w_col_start", "rows", "cols")
-    assert [[b[k] for k in places] for b in again["blocks"]] == [[b[k] for k in places] for b in first["blocks"]]
-    beside = asked(f"g5.onnx {target} --fixed first.{form} -o both.json")
-    assert beside["verified"]
-    assert beside["pieces"] == 5
-    assert beside["arrays_used"] == 1  # in what 42 blocks of 235 x 123 leave
-    assert verified("both.json").status == 0
-
-
-def test_the_contest_form_needs_no_sizes(here: Path) -> None:
-    first = asked(f"g5.onnx {SMALL} -o blocks.csv")
-    with Path("blocks.csv").open() as stream:
-        rows = list(csv.DictReader(stream))
-    names = ("core_id", "index", "w_row_start", "w_col_start")
-    Path("bare.csv").write_text("\n".join([",".join(names), *(",".join(r[n] for n in names) for r in reversed(rows))]))
-    assert asked(f"g5.onnx {SMALL} --fixed bare.csv")["blocks"] == first["blocks"]
-    Path("wrong.csv").write_text("core_id,index,w_row_start,w_col_start\n0,99,0,0\n")
-    answer = bitline(f"place g5.onnx {SMALL} --fixed wrong.csv")
-    assert answer.status == 5
-    assert "block 99" in answer.err
-
-
-def test_a_fixed_placement_that_overlaps_is_said(here: Path) -> None:
-    Path("over.csv").write_text("core_id,index,w_row_start,w_col_start\n" + "\n".join(f"0,{i},0,0" for i in range(5)))
-    answer = bitline(f"place g5.onnx {SMALL} --fixed over.csv")
-    assert answer.status == 1
-    assert "BL0501" in answer.err
-
-
 def test_bad_columns_stay_empty(here: Path) -> None:
     found = asked(f"g5.onnx {SMALL} --bad-cols 50,10-11 -o bad.json")
     for block in found["blocks"]:
@@ -218,7 +147,7 @@ def test_pictures_and_pages_are_written(here: Path) -> None:
         ("-o plan.pdf", "says no form"),
         ("-o out.txt", "layers.txt"),
         ("--fixed g5.onnx", "no placement"),
-        ("--fixed g5.onnx --cuts free", "packed around"),
+        ("--fixed blocks_without_sizes.csv --cuts free", "no sizes"),
         ("--fixed g5.onnx --objective interval", "packed around"),
         ("--fixed none.csv", "cannot read"),
     ],
@@ -228,34 +157,6 @@ def test_what_does_not_go_together_is_said(here: Path, words: str, said: str) ->
     assert answer.status in (2, 5), answer.err
     assert said in answer.err
     assert "Traceback" not in answer.err
-
-
-def test_ctrl_c_keeps_the_best(here: Path) -> None:
-    """An interrupt in the search ends it; the answer is what was found before."""
-
-    def first_then_interrupt(sizes: list[tuple[int, int]], *, rows: int, cols: int, **_: object) -> Any:
-        best: Packing | None = pack(sizes, rows=rows, cols=cols)
-        yield best
-        raise KeyboardInterrupt
-
-    with (
-        patch("bitline.place.arrays.packings", first_then_interrupt),
-        patch("bitline.place.arrays.best_bound", return_value=Bound(value=1, which="area")),
-        patch("bitline.place.arrays.scale_bound", return_value=Bound(value=1, which="area")),
-    ):
-        found = asked(f"g5.onnx {SMALL}")
-    assert found["interrupted"]
-    assert (found["arrays_used"], found["proof"]) == (5, "none")
-    assert found["verified"]
-
-
-@pytest.mark.parametrize("stage", ["cut_freely", "spread_over"])
-def test_ctrl_c_elsewhere_keeps_what_was_there(here: Path, stage: str) -> None:
-    with patch(f"bitline.place.solve.{stage}", side_effect=KeyboardInterrupt):
-        found = asked(f"g5.onnx {SMALL} --cuts free --objective interval")
-    assert found["interrupted"]
-    assert found["verified"]
-    assert found["arrays_used"] == (5 if stage == "cut_freely" else 2)
 
 
 def test_the_same_answer_again(here: Path) -> None:

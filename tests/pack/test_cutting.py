@@ -8,6 +8,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
+from random import Random
 
 import numpy as np
 import pytest
@@ -15,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bitline.pack.cutting import Cutting, Whole, cut_and_pack, cut_bound, cut_into
-from bitline.pack.shapes import Bin
+from bitline.pack.layout import pack_layout
+from bitline.pack.shapes import Bin, Piece, Spot
 
 WTM2101 = Bin(rows=1792, cols=1024, edges=(896,), bands=16, blocked=((0, 0, 1792, 128),))
 
@@ -33,12 +36,17 @@ DTLN = [
 ]
 
 
-def check(cutting: Cutting, wholes: Sequence[Whole], bin: Bin, smallest: int) -> None:
+def check(
+    cutting: Cutting, wholes: Sequence[Whole], bin: Bin, smallest: int, fixed: Sequence[tuple[Piece, Spot]] = ()
+) -> None:
     assert len(cutting.parts) == len(wholes)
     cells = np.zeros((cutting.bins, bin.rows, bin.cols), dtype=np.int64)
     bias = np.zeros((cutting.bins, bin.bands, bin.cols), dtype=np.int64)
     for r0, c0, r1, c1 in bin.blocked:
         cells[:, r0:r1, c0:c1] = 1
+    for piece, spot in fixed:
+        cells[spot.bin, spot.row : spot.row + piece.rows, spot.col : spot.col + piece.cols] += 1
+        bias[spot.bin, spot.band : spot.band + piece.bands, spot.col : spot.col + piece.cols] += 1
     high = max(np.diff(sorted({0, bin.rows, *bin.edges})).tolist())
     for whole, parts in zip(wholes, cutting.parts, strict=True):
         matrix = np.zeros((whole.rows, whole.cols), dtype=np.int64)
@@ -58,7 +66,8 @@ def check(cutting: Cutting, wholes: Sequence[Whole], bin: Bin, smallest: int) ->
         assert (matrix == 1).all()
     assert cells.max(initial=0) <= 1
     assert bias.max(initial=0) <= 1
-    assert {part.spot.bin for parts in cutting.parts for part in parts} == set(range(cutting.bins))
+    used = {part.spot.bin for parts in cutting.parts for part in parts} | {spot.bin for _, spot in fixed}
+    assert used == set(range(cutting.bins))
     assert cutting.bound <= cutting.bins
     count = sum(len(parts) for parts in cutting.parts)
     assert count == len(wholes) + cutting.row_cuts + cutting.col_cuts
@@ -126,6 +135,67 @@ def test_halves_bad_columns_and_bias_rows_are_kept(case: tuple[list[Whole], Bin]
         assert fewer is None
 
 
+@given(banded(), st.integers(1, 4), st.randoms(use_true_random=False))
+@settings(max_examples=300)
+def test_nothing_lies_on_what_was_there(case: tuple[list[Whole], Bin], smallest: int, random: Random) -> None:
+    wholes, bin = case
+    tops = sorted({0, bin.rows, *bin.edges})
+    high = max(bottom - top for top, bottom in pairwise(tops))
+    wide = bin.cols - max((rect[3] for rect in bin.blocked), default=0)
+    pieces = [
+        Piece(rows=random.randint(1, high), cols=random.randint(1, wide), bands=random.randint(0, bin.bands))
+        for _ in range(random.randint(0, 12))
+    ]
+    spots = pack_layout(pieces, bin)
+    assert spots is not None
+    fixed = list(zip(pieces, spots, strict=True))
+    cutting = cut_into(wholes, bin, fixed=fixed, smallest=smallest, steps=20)
+    assert cutting is not None
+    check(cutting, wholes, bin, smallest, fixed)
+    assert cutting == cut_into(wholes, bin, fixed=fixed, smallest=smallest, steps=20)
+    assert cutting.bound == cut_bound(wholes, bin, pieces)
+
+
+def test_what_is_left_of_a_bin_is_filled_first() -> None:
+    """Bins 1 and 3 are in use; 0 and 2 are taken in this order, and then those behind."""
+    fixed = [(Piece(rows=4, cols=2), Spot(bin=1, row=0, col=0)), (Piece(rows=1, cols=4), Spot(bin=3, row=3, col=0))]
+    bin = Bin(rows=4, cols=4)
+    cutting = cut_into([Whole(rows=4, cols=5)], bin, fixed=fixed, smallest=1)
+    assert cutting is not None
+    assert cutting.bins == cutting.bound == 2
+    assert {part.spot.bin for part in cutting.parts[0]} == {1, 3}
+    more = cut_into([Whole(rows=4, cols=17)], bin, fixed=fixed, smallest=1)
+    assert more is not None
+    check(more, [Whole(rows=4, cols=17)], bin, 1, fixed)
+    assert (more.bins, more.bound) == (5, 5)
+    nothing = cut_into([], bin, fixed=fixed)
+    assert nothing is not None
+    assert (nothing.bins, nothing.parts) == (2, ())
+
+
+def test_a_bin_in_pieces_is_read_in_full() -> None:
+    """Of 64 x 64 cells every second in both directions is taken: more free rectangles than are kept of an empty bin."""
+    fixed = [
+        (Piece(rows=1, cols=1, bands=1), Spot(bin=0, row=2 * n // 64 * 2, col=2 * n % 64, band=2 * n // 64 % 16))
+        for n in range(32 * 16)
+    ]
+    wholes = [Whole(rows=100, cols=50, bands=1), Whole(rows=30, cols=70)]
+    bin = Bin(rows=64, cols=64, bands=16)
+    cutting = cut_into(wholes, bin, fixed=fixed, smallest=1, steps=50)
+    assert cutting is not None
+    check(cutting, wholes, bin, 1, fixed)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_many_bias_rows_in_a_bin_are_kept_apart(seed: int) -> None:
+    """Of over a hundred parts a bin."""
+    random = Random(seed)
+    wholes = [Whole(rows=random.randint(20, 90), cols=random.randint(20, 100), bands=1) for _ in range(220)]
+    cutting = cut_into(wholes, WTM2101, steps=30)
+    assert cutting is not None
+    check(cutting, wholes, WTM2101, 8)
+
+
 def test_one_bin_is_filled_to_the_last_cell() -> None:
     wholes = [Whole(rows=6, cols=4), Whole(rows=2, cols=4)]
     cutting = cut_and_pack(wholes, rows=4, cols=4, smallest=1)
@@ -191,6 +261,25 @@ def test_an_expired_limit_still_gives_a_cutting() -> None:
     cutting = cut_and_pack(RESNET18, rows=128, cols=128, steps=10**9, seconds=0.0)
     check(cutting, RESNET18, Bin(rows=128, cols=128), 8)
     assert time.monotonic() - begun < 60, "a billion steps take hours"
+
+
+@pytest.mark.parametrize("wholes", [RESNET18, [Whole(rows=235, cols=123)] * 48], ids=["fits at once", "does not fit"])
+def test_a_search_that_is_stopped_gives_a_cutting(wholes: list[Whole]) -> None:
+    """After the n-th question whether to stop, of which the search asks one for every call of compiled code."""
+    bin = Bin(rows=64, cols=64)
+    for last in (0, 1, 5):
+        asked = 0
+
+        def stop(last: int = last) -> bool:
+            nonlocal asked
+            asked += 1
+            return asked > last
+
+        cutting = cut_into(wholes, bin, steps=10**9, stop=stop)
+        assert cutting is not None
+        check(cutting, wholes, bin, 8)
+        assert asked < last + 12
+        assert cutting.bins <= cutting.bound + 5
 
 
 def test_nothing_takes_no_bins() -> None:

@@ -50,7 +50,7 @@ def networks(draw: st.DrawFn, shape: ArrayShape) -> list[PlacedMatrix]:
         groups = draw(st.sampled_from([1, 1, 4, 9]))
         math = replace(m.math, group_rows=max(1, shape.rows // 4), bundle=draw(st.integers(1, groups)))
         size = replace(m.matrix, groups=groups, rows=-(-m.matrix.rows // groups), cols=-(-m.matrix.cols // groups))
-        clips = groups == 1 and draw(st.booleans())
+        clips = draw(st.booleans())
         bias = draw(st.integers(0, 4)) if shape.bias_rows else 0
         found[number] = replace(m, matrix=size, math=replace(math, adc_bits=2 if clips else 0), bias_rows=bias)
     return found

@@ -53,7 +53,9 @@ FORMS = (".json", ".csv", ".txt", ".svg", ".png", ".html")
 @click.option("--array-budget", type=int, metavar="N", help="Arrays that copies of layers may take.")
 @click.option("--windows", is_flag=True, help="Under a budget also lay convolutions out for several pixels at once.")
 @click.option("--pareto", is_flag=True, help="Also print the trade-off of arrays, firings and interval.")
-@click.option("--time-limit", type=float, metavar="SECONDS", help="Search as long; Ctrl-C keeps the best so far.")
+@click.option(
+    "--time-limit", type=float, metavar="SECONDS", help="Search and prove as long; Ctrl-C keeps the best so far."
+)
 @click.option("--seed", default=1, show_default=True, help="Of the search.")
 @click.option("--bad-cols", metavar="3,17-19", help="Columns of every array that hold nothing.")
 @click.option("--bias-rows", type=click.IntRange(min=0), help="Bias rows of every block, where arrays have some.")

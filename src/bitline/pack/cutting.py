@@ -4,20 +4,23 @@
     -->  2 bins; the first matrix as rows 0..3 and rows 4..5, the latter above the second matrix
 
 A cut between columns costs a broadcast of inputs, a cut between rows one addition of partial sums per output. The
-fewest bins come first, then the cheapest cuts. Equal input gives equal cuttings, unless `seconds` end the search.
+fewest bins come first, then the cheapest cuts. Equal input gives equal cuttings, unless `seconds` or `stop` end the
+search.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 import numpy.typing as npt
 
+from bitline.pack.layout import start_states
 from bitline.pack.layout_bounds import open_cells, regions, runs
-from bitline.pack.shapes import Bin, Spot
+from bitline.pack.shapes import Bin, Piece, Spot
 
 Ints = npt.NDArray[np.int64]
 
@@ -51,7 +54,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cutting:
-    """The parts of every matrix, by row and column. Bins are numbered by their first part."""
+    """The parts of every matrix, by row and column. Bins that were empty are numbered by their first part."""
 
     bins: int
     bound: int
@@ -107,6 +110,7 @@ def cut_into(
     wholes: Sequence[Whole],
     bin: Bin,
     *,
+    fixed: Sequence[tuple[Piece, Spot]] = (),
     row_price: int = 2,
     col_price: int = 1,
     smallest: int = 8,
@@ -114,59 +118,68 @@ def cut_into(
     max_bins: int | None = None,
     steps: int = 4000,
     seconds: float | None = None,
+    stop: Callable[[], bool] = lambda: False,
     seed: int = 0,
 ) -> Cutting | None:
     """Cut and pack into bins that may be more than a rectangle; None if that took over `max_bins`.
 
+    `fixed` pieces lie where they lie and take cells and bias rows; their bins count and keep their numbers.
     No side of a part is below `smallest`, unless it is a side of the matrix or what `row_step` leaves of it. From
     the bound or `least_bins` on, every number of bins gets at most `steps` steps; of the first that suffices, the
-    cheapest cutting is kept. More bins than needed give fewer cuts.
+    cheapest cutting is kept. More bins than needed give fewer cuts. Once `seconds` are over or `stop` says so, every
+    number of bins gets a few steps, so that there is an answer soon.
     """
     from bitline.pack.cutting_run import fewest_bins
 
+    filled = sorted({spot.bin for _, spot in fixed})
+    bound = cut_bound(wholes, bin, [piece for piece, _ in fixed])
     if not wholes:
-        return Cutting(bins=0, bound=0, parts=(), steps=0)
+        return Cutting(bins=len(filled), bound=bound, parts=(), steps=0)
     assert min(row_price, col_price) >= 0, "a cut earns nothing"
     until = None if seconds is None else time.monotonic() + seconds
-    table = _table(wholes, bin, smallest)
+    table = _table(wholes, bin, smallest, tiles=bin.plain and not fixed)
     live = (table[:, TILED_ROWS] < table[:, ROWS]) | (table[:, TILED_COLS] < table[:, COLS])
     tiles = _tiles(table, bin)
-    bound = cut_bound(wholes, bin)
     found, done = np.zeros((0, 9), dtype=np.int64), 0
     if live.any():
         most = None if max_bins is None else max_bins - len(tiles)
         answer = fewest_bins(
             np.ascontiguousarray(table[live]),
             bin,
+            start_states(bin, fixed, filled),
             (row_price, col_price),
-            (max(bound, least_bins) - len(tiles), most),
+            (max(max(bound, least_bins) - len(tiles), len(filled)), most),
             steps,
             until,
+            stop,
             seed,
         )
         if answer is None:
             return None
         found, done = answer
         found[:, WHOLE] = np.flatnonzero(live)[found[:, WHOLE]]
-    tiles[:, BIN] += 1 + int(found[:, BIN].max(initial=-1))
-    bins = int(tiles[-1, BIN]) + 1 if len(tiles) else int(found[:, BIN].max()) + 1
+    first = max(1 + int(found[:, BIN].max(initial=-1)), len(filled))
+    tiles[:, BIN] += first
+    bins = first + len(tiles)
     if max_bins is not None and bins > max_bins:
         return None
-    return Cutting(bins=bins, bound=bound, parts=_parts(np.concatenate((found, tiles)), len(wholes)), steps=done)
+    parts = _parts(np.concatenate((found, tiles)), len(wholes), filled)
+    return Cutting(bins=bins, bound=bound, parts=parts, steps=done)
 
 
-def cut_bound(wholes: Sequence[Whole], bin: Bin) -> int:
-    """Bins needed at least, however the matrices are cut: by cells and by bias rows."""
-    cells = sum(whole.rows * whole.cols for whole in wholes)
+def cut_bound(wholes: Sequence[Whole], bin: Bin, others: Sequence[Piece] = ()) -> int:
+    """Bins needed at least, however the matrices are cut, beside other pieces: by cells and by bias rows."""
+    cells = sum(each.rows * each.cols for each in (*wholes, *others))
     bound = -(-cells // bin.area)
     if bin.bands:
         open_cols = sum(last - first for first, last in runs(open_cells(bin), axis=1))
-        bound = max(bound, -(-sum(whole.cols * whole.bands for whole in wholes) // (open_cols * bin.bands)))
+        bound = max(bound, -(-sum(each.cols * each.bands for each in (*wholes, *others)) // (open_cols * bin.bands)))
     return bound
 
 
-def _table(wholes: Sequence[Whole], bin: Bin, smallest: int) -> Ints:
-    """[matrix, (columns of `cutting_decode`)]. Only a bin that is nothing but a rectangle is filled by a tile."""
+def _table(wholes: Sequence[Whole], bin: Bin, smallest: int, *, tiles: bool) -> Ints:
+    """[matrix, (columns of `cutting_decode`)]. `tiles`: parts that fill a bin are cut off. They suit bins that are
+    nothing but a rectangle, and take room from others where there are bins to be filled up."""
     shapes = regions(bin)
     high, wide = max(rows for rows, _ in shapes), max(cols for _, cols in shapes)
     table = np.zeros((len(wholes), 8), dtype=np.int64)
@@ -176,7 +189,7 @@ def _table(wholes: Sequence[Whole], bin: Bin, smallest: int) -> Ints:
         small_rows = min(smallest, whole.rows, (high + 1) // 2) if whole.row_step == 1 else 1
         small_cols = min(smallest, whole.cols, (wide + 1) // 2)
         down, across = _tiles_along(whole.rows, high, small_rows), _tiles_along(whole.cols, wide, small_cols)
-        tiled = bin.plain and down > 0 < across and high % whole.row_step == 0
+        tiled = tiles and down > 0 < across and high % whole.row_step == 0
         line[:] = (
             whole.rows,
             whole.cols,
@@ -205,11 +218,16 @@ def _tiles(table: Ints, bin: Bin) -> Ints:
     return np.array(tiles, dtype=np.int64).reshape(-1, 9)
 
 
-def _parts(found: Ints, wholes: int) -> tuple[tuple[Part, ...], ...]:
+def _parts(found: Ints, wholes: int, filled: Sequence[int]) -> tuple[tuple[Part, ...], ...]:
+    """In bins with their numbers: first come those that were `filled` before."""
     parts: list[list[Part]] = [[] for _ in range(wholes)]
-    number: dict[int, int] = {}
+    number = dict(enumerate(filled))
+    taken = set(filled)
+    empty = (n for n in count() if n not in taken)
     order = np.lexsort((found[:, COL_OFFSET], found[:, ROW_OFFSET], found[:, WHOLE]))
     for w, row_offset, col_offset, rows, cols, b, row, col, band in found[order].tolist():
-        spot = Spot(bin=number.setdefault(b, len(number)), row=row, col=col, band=band)
+        if b not in number:
+            number[b] = next(empty)
+        spot = Spot(bin=number[b], row=row, col=col, band=band)
         parts[w].append(Part(row_offset=row_offset, col_offset=col_offset, rows=rows, cols=cols, spot=spot))
     return tuple(map(tuple, parts))

@@ -49,9 +49,11 @@ def decode(
     wholes: Ints,
     genes: Ints,
     bins: int,
-    cols: int,
     bands: int,
-    template: Ints,
+    free_at: Ints,
+    free_start: Ints,
+    masks_at: Ints,
+    masks_start: Ints,
     most_unplaced: int,
     free: Ints,
     free_count: Ints,
@@ -63,8 +65,9 @@ def decode(
 ) -> tuple[int, int]:
     """(cells that found no place, parts). It stops where more than `most_unplaced` cells find none.
 
-    `template`: maximal free rectangles of an empty bin of `cols` columns. `free` [bins, room, 4], `stretches`
-    [bins * room, 2], the bias rows as in `layout_decode`, and the queue are scratch; `heap` holds 0..len(waiting)-1.
+    Bin b starts as in `layout_decode.fill_bins`; those before the last state are in use, something lies in them.
+    `free` [bins, room, 4], `stretches` [bins * room, 2], both with room for any start, and the queue are scratch;
+    `heap` holds 0..len(waiting)-1.
     """
     last = len(genes) - 1
     measure, rule, slack = genes[last, 0], genes[last, 1], genes[last, 2]
@@ -73,7 +76,8 @@ def decode(
     asked = np.full((KINDS, FIELDS), -1, np.int64)
     answers = np.empty((KINDS, bins, ANSWER), np.int64)
     live = np.empty(bins, np.int64)  # bins with a free rectangle, by number
-    opened, ready, lives, count = 0, 0, 0, 0
+    states = len(free_at) - 1
+    opened, ready, lives, count = states - 1, 0, 0, 0
     for w in range(len(wholes)):
         count = _start(wholes, genes, w, measure, waiting, heap, count)
     found, unplaced, age = 0, 0, count
@@ -84,14 +88,17 @@ def decode(
         height, width = waiting[entry, 3], waiting[entry, 4]
         needed = wholes[w, BANDS] if top == 0 else 0
         seen = min(opened + 1, bins)  # one empty bin stands for all
-        if ready < seen:
-            stretch_count[ready] = 2
-            first = ready * stretch_room
-            stretches[first, 0], stretches[first, 1] = 0, 0
-            stretches[first + 1, 0], stretches[first + 1, 1] = cols, 0
-            _keep_free(free, free_count, answers, ready, template, len(template))
-            live[lives] = ready
-            lives += 1
+        while ready < seen:
+            state = min(ready, states - 1)
+            first, stretch_count[ready] = masks_at[state], masks_at[state + 1] - masks_at[state]
+            for s in range(stretch_count[ready]):
+                stretches[ready * stretch_room + s, 0] = masks_start[first + s, 0]
+                stretches[ready * stretch_room + s, 1] = masks_start[first + s, 1]
+            first, number = free_at[state], free_at[state + 1] - free_at[state]
+            _keep_free(free, free_count, answers, ready, free_start, first, number)
+            if number > 0:
+                live[lives] = ready
+                lives += 1
             ready += 1
         prefer, small_rows, small_cols = genes[w, PREFER], wholes[w, SMALL_ROWS], wholes[w, SMALL_COLS]
         b, kind = -1, (TIDY_FIT if prefer == NO_SLIVERS else FIT) - 1
@@ -141,7 +148,7 @@ def decode(
             for side in range(4):
                 scratch[f, side] = free[b, f, side]
         number = min(room, cut_free(scratch, number, row, col, row + part_rows, col + part_cols, 1, 1))
-        _keep_free(free, free_count, answers, b, scratch, number)
+        _keep_free(free, free_count, answers, b, scratch, 0, number)
         if number == 0:
             lives = _drop(live, lives, b)
         if needed > 0 and stretch_count[b] + 2 <= stretch_room:
@@ -164,12 +171,12 @@ def decode(
 
 
 @compiled
-def _keep_free(free: Ints, free_count: Ints, answers: Ints, b: int, rects: Ints, count: int) -> None:
-    """`rects[:count]` become the free rectangles of bin b, which will be asked anew."""
+def _keep_free(free: Ints, free_count: Ints, answers: Ints, b: int, rects: Ints, first: int, count: int) -> None:
+    """`rects[first:first + count]` become the free rectangles of bin b, which will be asked anew."""
     free_count[b] = count
     for f in range(count):
         for side in range(4):
-            free[b, f, side] = rects[f, side]
+            free[b, f, side] = rects[first + f, side]
     for kind in range(KINDS):
         answers[kind, b, SCORE] = UNKNOWN
 

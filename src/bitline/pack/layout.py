@@ -145,8 +145,13 @@ def start_states(bin: Bin, fixed: Sequence[tuple[Piece, Spot]] = (), filled: Seq
 
 
 def _masks(bin: Bin, lying: Sequence[tuple[Piece, Spot]]) -> Ints:
-    """Stretches (first column, bias rows taken) and the sentinel behind the last column."""
-    taken = [(s.col, s.col + p.cols, ((1 << p.bands) - 1) << s.band) for p, s in lying if p.bands]
+    """Stretches (first column, bias rows taken), the sentinel behind the last column. What lies outside has none."""
+    taken: list[tuple[int, int, int]] = []
+    for p, s in lying:
+        first, last = max(0, s.col), min(bin.cols, s.col + p.cols)
+        low, high = max(0, s.band), min(bin.bands, s.band + p.bands)
+        if first < last and low < high:
+            taken.append((first, last, (1 << high) - (1 << low)))
     edges = sorted({0, bin.cols, *(edge for first, last, _ in taken for edge in (first, last))})
     masks: list[tuple[int, int]] = []
     for edge in edges:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
+from bitline.core.interrupts import uninterrupted
 from bitline.pack.conflicts import Bools, alone, conflicts, greedy_clique
 from bitline.pack.dff import Pair, strongest_pairs
 from bitline.pack.rectangles import Packing, numbered
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 Ints = npt.NDArray[np.int64]
 Answer = Literal["no", "yes", "unknown"]
+Question = Literal["", "clique", "shares", "places"]
 
 PAIRS: Final = 10  # of dual-feasible functions; 40 settle no more of the public instances and take twice the time
 LARGEST: Final = 8000  # pieces times bins of a model; building one takes about 50 us each
@@ -41,7 +43,7 @@ class Verdict:
     """
 
     verdict: Literal["infeasible", "packing", "unknown"]
-    question: Literal["", "clique", "shares", "places"] = ""
+    question: Question = ""
     packing: Packing | None = None
 
 
@@ -109,9 +111,10 @@ def prove(
 
 def _ask(case: _Case, asked: Literal["shares", "places"], *, second: bool) -> tuple[Answer, Ints | None]:
     """The answer, with the positions of a "yes" to places. The second model takes another order and formulation."""
-    from ortools.sat.python import cp_model
+    with uninterrupted():
+        from ortools.sat.python import cp_model
 
-    from bitline.pack.models import FORMULATIONS, question, shared_out
+        from bitline.pack.models import FORMULATIONS, question, shared_out
 
     put = question(
         case.sizes, case.against, case.pairs, case.rows, case.cols, case.bins, by="side" if second else "area"

@@ -12,7 +12,8 @@ from typing import Final
 from bitline.core.canonical import from_json
 from bitline.core.diagnostics import refuse
 from bitline.ir.placement import ArrayShape, Occupied, PlacedMatrix, Placement
-from bitline.place.blocks import CutMatrices
+from bitline.place.blocks import CutBlock, CutMatrices
+from bitline.place.free import Kept, all_weights
 from bitline.place.solve import Fixed
 
 MOST_BYTES: Final = 64 << 20
@@ -21,12 +22,14 @@ LARGEST: Final = 1 << 30
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Earlier:
-    """A block that lies there already: where, and which part of which node's weights it is, as far as the file says."""
+    """A block that lies there already: where, and which part of which node's weights it is, as far as the file says.
+    `matrix`: its number in the file, for a node may have several."""
 
     place: Occupied
     index: int | None = None
     node: str = ""
     network: str = ""
+    matrix: int = 0
     copy: int = 0
     row_offset: int | None = None
     col_offset: int | None = None
@@ -90,6 +93,7 @@ def _of_placement(placement: Placement) -> tuple[Earlier, ...]:
                 place=place,
                 node=node,
                 network=matrix.network,
+                matrix=block.matrix,
                 copy=block.copy,
                 row_offset=block.row_offset,
                 col_offset=block.col_offset,
@@ -231,3 +235,52 @@ def _by_number(cut: CutMatrices, earlier: Sequence[Earlier], file: str) -> Fixed
         block = cut.blocks[e.index]
         found[e.index] = replace(e.place, rows=block.rows, cols=block.cols, bias_rows=block.bias_rows)
     return Fixed(blocks=found, occupied=())
+
+
+def kept_whole(matrices: Sequence[PlacedMatrix], earlier: Sequence[Earlier], file: str) -> Kept:
+    """Which copies of these matrices lie there with all their weights: their blocks stay as they were cut. What belongs
+    to others, or is but a part of a matrix, is cells that are taken.
+
+    Raises `Refusal` (BL0205) for a file that numbers the blocks of a fixed cut."""
+    if any(e.index is not None for e in earlier):
+        raise refuse(
+            "BL0205",
+            "the table has numbers of blocks but no sizes, and free cuts number none",
+            place=file,
+            help="give rows and cols in it",
+        )
+    owners: dict[tuple[str, str, int], dict[int, list[Earlier]]] = {}
+    rest: list[Occupied] = []
+    for e in earlier:
+        if e.row_offset is None or e.col_offset is None:
+            rest.append(e.place)
+        else:
+            owners.setdefault((e.network, e.node, e.copy), {}).setdefault(e.matrix, []).append(e)
+    kept: list[tuple[CutBlock, Occupied]] = []
+    for number, matrix in enumerate(matrices):
+        node = matrix.nodes[0] if matrix.nodes else ""
+        for copy in range(matrix.copies):
+            found = owners.get((matrix.network, node, copy)) or owners.get(("", node, copy), {})
+            for own, parts in found.items():
+                blocks = [_block(number, matrix, e) for e in parts]
+                if all_weights(matrix, blocks):
+                    kept += zip(blocks, (e.place for e in parts), strict=True)
+                    del found[own]
+                    break
+    rest += [e.place for found in owners.values() for parts in found.values() for e in parts]
+    return Kept(blocks=tuple(kept), occupied=tuple(rest))
+
+
+def _block(number: int, matrix: PlacedMatrix, earlier: Earlier) -> CutBlock:
+    assert earlier.row_offset is not None
+    assert earlier.col_offset is not None
+    return CutBlock(
+        matrix=number,
+        copy=earlier.copy,
+        row_offset=earlier.row_offset,
+        col_offset=earlier.col_offset,
+        rows=earlier.place.rows,
+        cols=earlier.place.cols,
+        bias_rows=earlier.place.bias_rows,
+        load=matrix.fires,
+    )

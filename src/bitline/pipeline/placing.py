@@ -15,10 +15,11 @@ from bitline.ir.kernels import ArrayMath, MatMul, Matrix
 from bitline.ir.placement import ArrayShape, PlacedMatrix, Placement, Rect
 from bitline.lower.kernels import Lowered
 from bitline.pack.cutting import Whole, cut_into
-from bitline.pipeline.placement_files import known_again, read_earlier
+from bitline.pipeline.placement_files import kept_whole, known_again, read_earlier
 from bitline.place import figures
 from bitline.place.arrays import bin_of, fewest_arrays, open_cells, spread_over
 from bitline.place.blocks import CutMatrices, cut_all
+from bitline.place.free import Kept
 from bitline.place.mapping import Sliding, sliding
 from bitline.place.matrices import array_shape, chip_arrays, extract_matrices
 from bitline.place.options import PlaceOptions
@@ -64,12 +65,12 @@ def place_networks(
 
     Raises `Refusal` (BL0101, BL0201, BL0205)."""
     options.check(curve=pareto)
-    if fixed is not None and (options.cuts == "free" or options.objective != "arrays"):
+    if fixed is not None and options.objective != "arrays":
         raise refuse(
             "BL0101",
-            "blocks that lie there already are packed around, neither cut nor spread anew",
+            "blocks that lie there already are packed around, not spread anew",
             place=str(fixed),
-            help="leave out --fixed, or --cuts free and --objective",
+            help="leave out --fixed or --objective",
         )
     shape = array_shape(chip, blocked)
     matrices: list[PlacedMatrix] = []
@@ -83,10 +84,22 @@ def place_networks(
     def fix(cut: CutMatrices, of: Sequence[PlacedMatrix]) -> Fixed:
         return known_again(cut, of, earlier, str(fixed))
 
+    def keep(of: Sequence[PlacedMatrix]) -> Kept:
+        return kept_whole(of, earlier, str(fixed))
+
     warm_up(options)
     gc.freeze()  # what was loaded is not looked through again and again during the search
     started = time.perf_counter()
-    solved = solve(matrices, layers, shape, options, chip, fix=fix if fixed is not None else None, progress=progress)
+    solved = solve(
+        matrices,
+        layers,
+        shape,
+        options,
+        chip,
+        fix=fix if fixed is not None else None,
+        keep=keep if fixed is not None else None,
+        progress=progress,
+    )
     seconds = time.perf_counter() - started - solved.import_seconds
     gc.unfreeze()
     points = tradeoff(matrices, layers, shape, options, chip, progress) if pareto else ()

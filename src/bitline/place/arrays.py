@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,11 +9,10 @@ from dataclasses import dataclass, replace
 from bitline.core.progress import SILENT, Progress
 from bitline.ir.placement import ArrayShape, Certificate, Closed, Occupied, PlacedMatrix, Proof, Scale
 from bitline.pack.bounds import Bound, best_bound
+from bitline.pack.gap import narrow
 from bitline.pack.layout import pack_layout
 from bitline.pack.layout_bounds import layout_bound
-from bitline.pack.prove import prove
-from bitline.pack.rectangles import Packing, pack, packings
-from bitline.pack.scales import scale_bound
+from bitline.pack.rectangles import Packing, pack
 from bitline.pack.shapes import Bin, Piece, Spot
 from bitline.pack.spread import spread
 from bitline.place.blocks import CutBlock, cut_all
@@ -28,10 +25,6 @@ SEARCH_STEPS = 200_000
 SPREAD_STEPS = 20_000
 SPREAD_MOST = 2_000_000
 """Steps times blocks."""
-EFFORT = 1.0
-"""Of the solver, in its deterministic time."""
-FEW = 40
-"""Blocks of which the solver is also asked for positions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,75 +73,51 @@ def fewest_arrays(
     bin, pieces = bin_of(shape), pieces_of(blocks)
     if bin.plain and not fixed and not occupied:
         return _plain(pieces, shape, options, progress)
-    there = [_lies(place) for place in (*fixed.values(), *occupied)]
+    there = [lies(place) for place in (*fixed.values(), *occupied)]
     free = [number for number in range(len(blocks)) if number not in fixed]
     found = pack_layout([pieces[n] for n in free], bin, fixed=there, steps=LAYOUT_STEPS, seed=options.seed)
     assert found is not None, "blocks were cut to fit"
-    spots = dict(zip(free, found, strict=True)) | {n: _lies(place)[1] for n, place in fixed.items()}
+    spots = dict(zip(free, found, strict=True)) | {n: lies(place)[1] for n, place in fixed.items()}
     arrays = {spot.bin for spot in spots.values()} | {o.array for o in occupied}
     bound = layout_bound([*(pieces[n] for n in free), *(piece for piece, _ in there)], bin)
     claim = certificate(len(arrays), bound[0], "bias" if bound[1] == "bias-dff" else bound[1])
     return Layout(spots=tuple(spots[n] for n in range(len(blocks))), certificate=claim)
 
 
-def _lies(place: Occupied) -> tuple[Piece, Spot]:
+def lies(place: Occupied) -> tuple[Piece, Spot]:
+    """As the packer sees it."""
     piece = Piece(rows=place.rows, cols=place.cols, bands=place.bias_rows)
     return piece, Spot(bin=place.array, row=place.w_row_start, col=place.w_col_start, band=place.bias_start)
 
 
 def _plain(pieces: Sequence[Piece], shape: ArrayShape, options: PlaceOptions, progress: Progress) -> Layout:
-    """Many orders and the cheap bounds; where they do not meet, scales made for these blocks, then a solver, then a
-    search for one array fewer. Ctrl-C ends the search, not the answer."""
-    sizes = [(p.rows, p.cols) for p in pieces]
-    rows, cols = shape.rows, shape.cols
-    bound = best_bound(sizes, rows, cols)
-    best = pack(sizes, rows=rows, cols=cols)
-    assert best is not None, "the number of arrays is unlimited"
-    import_s, solver, interrupted = 0.0, False, False
+    """Packing and bound, narrowed for a number of steps or as long as the time limit; Ctrl-C ends that, not the
+    answer."""
+    answers = narrow(
+        [(p.rows, p.cols) for p in pieces],
+        rows=shape.rows,
+        cols=shape.cols,
+        steps=SEARCH_STEPS if options.time_limit is None else None,
+        seconds=options.time_limit,
+        seed=options.seed,
+    )
+    found, interrupted = next(answers), False
     try:
-        if bound.value < best.bins:
-            import_s += seconds_to_load("ortools.linear_solver.pywraplp")
-            made = scale_bound(sizes, rows, cols, target=best.bins)
-            bound = made if made.value > bound.value else bound
-        if bound.value < best.bins:
-            best, interrupted = _searched(best, sizes, shape, bound.value, options, progress)
-        if bound.value < best.bins and not interrupted:
-            import_s += seconds_to_load("ortools.sat.python.cp_model")
-            few = sum(size != (rows, cols) for size in sizes) <= FEW
-            verdict = prove(sizes, rows=rows, cols=cols, bins=best.bins - 1, effort=EFFORT, places=few)
-            best = verdict.packing or best
-            solver = verdict.verdict == "infeasible"
+        for found in answers:
+            progress.stage(f"{found.packing.bins} arrays, at least {found.least}")
     except KeyboardInterrupt:
         interrupted = True
-    if solver:
-        claim = certificate(best.bins, best.bins, "solver", solver=True)
+    bins = found.packing.bins
+    if found.refuted:
+        claim = certificate(bins, bins, "solver", solver=True)
     else:
-        claim = replace(certificate(best.bins, bound.value, bound.which), scale=scale_of(bound))
-    return _layout(best, claim, import_s, interrupted)
-
-
-def _searched(
-    best: Packing,
-    sizes: Sequence[tuple[int, int]],
-    shape: ArrayShape,
-    bound: int,
-    options: PlaceOptions,
-    progress: Progress,
-) -> tuple[Packing, bool]:
-    """Fewer arrays, where some are found within the time limit, or without one within `SEARCH_STEPS`; what was found
-    when Ctrl-C comes, and whether it came."""
-    started = time.perf_counter()
-    steps = SEARCH_STEPS if options.time_limit is None else None
-    try:
-        for found in packings(sizes, rows=shape.rows, cols=shape.cols, steps=steps, seed=options.seed):
-            best = found if found.bins < best.bins else best
-            progress.stage(f"{best.bins} arrays, at least {bound}")
-            late = options.time_limit is not None and time.perf_counter() - started >= options.time_limit
-            if late or best.bins <= bound:
-                break
-    except KeyboardInterrupt:
-        return best, True
-    return best, False
+        claim = replace(certificate(bins, found.bound.value, found.bound.which), scale=scale_of(found.bound))
+    return Layout(
+        spots=spots_of(found.packing),
+        certificate=claim,
+        import_seconds=found.loading_seconds,
+        interrupted=interrupted,
+    )
 
 
 def scale_of(bound: Bound) -> Scale | None:
@@ -162,17 +131,6 @@ def scale_of(bound: Bound) -> Scale | None:
         row_cap=bound.row_cap,
         col_cap=bound.col_cap,
     )
-
-
-def seconds_to_load(module: str) -> float:
-    """Load a solver; how long that took, for it is no time of the search."""
-    started = time.perf_counter()
-    importlib.import_module(module)
-    return time.perf_counter() - started
-
-
-def _layout(packing: Packing, claim: Certificate, import_s: float, interrupted: bool = False) -> Layout:
-    return Layout(spots=spots_of(packing), certificate=claim, import_seconds=import_s, interrupted=interrupted)
 
 
 def spots_of(packing: Packing) -> tuple[Spot, ...]:
@@ -206,17 +164,17 @@ def spread_over(
         claim = lying(blocks, found, shape).certificate
     elif used != claim.arrays_used:
         claim = replace(claim, arrays_used=used, proof="none")
-    return replace(layout, spots=numbered(found), certificate=claim)
+    return replace(layout, spots=_numbered(found), certificate=claim)
 
 
 def lying(blocks: Sequence[CutBlock], spots: Sequence[Spot], shape: ArrayShape) -> Layout:
     """Blocks that were placed for another reason than few arrays, with what is known of those; plain rectangles."""
     bound = best_bound([(b.rows, b.cols) for b in blocks], shape.rows, shape.cols)
     claim = certificate(len({spot.bin for spot in spots}), bound.value, bound.which)
-    return Layout(spots=numbered(spots), certificate=replace(claim, scale=scale_of(bound)))
+    return Layout(spots=_numbered(spots), certificate=replace(claim, scale=scale_of(bound)))
 
 
-def numbered(spots: Sequence[Spot]) -> tuple[Spot, ...]:
+def _numbered(spots: Sequence[Spot]) -> tuple[Spot, ...]:
     """The same with arrays counted from 0 without a gap."""
     numbers: dict[int, int] = {}
     for spot in spots:

@@ -14,7 +14,7 @@ from bitline.ir.placement import ArrayShape, Infeasible, Occupied, PlacedBlock, 
 from bitline.pack.shapes import Spot
 from bitline.place.arrays import Layout, fewest_arrays, fits, lying, open_cells, spread_over
 from bitline.place.blocks import CutBlock, CutMatrices, cut_all, fitted
-from bitline.place.free import cut_freely
+from bitline.place.free import NOTHING_KEPT, Kept, cut_freely
 from bitline.place.groups import mixtures
 from bitline.place.mapping import Sliding, as_chosen, blocks_of, layouts, lowest_latency, shortest_interval
 from bitline.place.matrices import chip_arrays, in_groups_of
@@ -33,6 +33,7 @@ class Fixed:
 
 
 Fix = Callable[[CutMatrices, Sequence[PlacedMatrix]], Fixed]
+Keep = Callable[[Sequence[PlacedMatrix]], Kept]
 NOTHING = Fixed(blocks={}, occupied=())
 
 
@@ -56,17 +57,21 @@ def solve(
     chip: Chip,
     *,
     fix: Fix | None = None,
+    keep: Keep | None = None,
     progress: Progress = SILENT,
 ) -> Solved:
     """All matrices in as few arrays as are found, or in `array_budget` of them as fast as is found. `layers[i]`: the
-    convolution that matrix i is. Raises `Refusal` (BL0101) for what does not go together."""
+    convolution that matrix i is. `fix` says which blocks lie there already, `keep` which matrices, where cuts are free.
+    Raises `Refusal` (BL0101) for what does not go together."""
     found = mapped(grouped([fitted(m, shape) for m in matrices], shape, options), layers, shape, options)
     chosen, interrupted = found.matrices, found.interrupted
     fixed, freely = NOTHING, None
-    if options.cuts == "free" and fix is None:
+    if options.cuts == "free":
+        kept = keep(chosen) if keep else NOTHING_KEPT
+        fixed = replace(NOTHING, occupied=kept.occupied)
         try:
-            freely = cut_freely(chosen, shape, options, chip)
-        except KeyboardInterrupt:  # the best so far is the full cut
+            freely = cut_freely(chosen, shape, options, chip, kept)
+        except KeyboardInterrupt:  # nothing was found yet: the full cut is there at once
             options, interrupted = replace(options, cuts="full"), True
     if freely is not None:
         cut, layout = freely

@@ -42,7 +42,9 @@ def placement_text(placement: Placement, values: Mapping[str, Json]) -> str:
             for m in mapped
         ]
     if values["interrupted"]:
-        lines.append("interrupted: this is the best so far")
+        early = values["cuts"] == "free" and placement.cuts != "free"
+        what = "no free cutting was found yet, this is the full cut" if early else "this is the best so far"
+        lines.append(f"interrupted: {what}")
     lines += _infeasible(values["infeasible"], budget=values["array_budget"] is not None)
     lines += _arrays(placement)
     points = values["pareto"]
