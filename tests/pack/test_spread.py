@@ -144,7 +144,7 @@ def test_exchanges_keep_a_placement_sound(case: Case, rounds: int) -> None:
         return largest, int((loads == largest).sum())
 
     before = value()
-    moved = relieve(table, positions, bins, rows, cols, 0, rounds)
+    moved = relieve(table, positions, bins, np.array([[0, 0, rows, cols]]), 0, rounds)
     assert 0 <= moved <= rounds
     after = value()
     assert after < before if moved else after == before, "every move leaves fewer bins as busy as the busiest"
@@ -156,7 +156,7 @@ def test_a_heavy_piece_takes_the_place_of_a_light_one() -> None:
 
     table = np.array([(2, 4, 1), (1, 4, 8), (1, 4, 9), (2, 4, 1), (1, 4, 1), (1, 4, 2)], dtype=np.int64)
     positions = np.array([(0, 0, 0), (0, 2, 0), (0, 3, 0), (1, 0, 0), (1, 2, 0), (1, 3, 0)], dtype=np.int64)
-    assert relieve(table, positions, 2, 4, 4, 0, 10) > 0
+    assert relieve(table, positions, 2, np.array([[0, 0, 4, 4]]), 0, 10) > 0
     loads = np.bincount(positions[:, 0], weights=table[:, 2]).astype(int)
     assert sorted(loads.tolist()) in ([10, 12], [11, 11])
 

@@ -18,10 +18,13 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from bitline.pack.shapes import Piece, Spot
+from bitline.pack.shapes import Piece, Rect, Spot
 from bitline.pack.spread_bounds import load_bound
 
 Ints = npt.NDArray[np.int64]
+
+MOST_OPENING = 64
+"""Free rectangles of an empty bin; where there are more, nothing is searched."""
 
 
 def spread(
@@ -30,17 +33,21 @@ def spread(
     rows: int,
     cols: int,
     bins: int,
+    opening: Sequence[Rect] = (),
     start: Sequence[Spot] | None = None,
     steps: int = 20_000,
     seed: int = 0,
     seconds: float | None = None,
 ) -> tuple[Spot, ...] | None:
     """A spot for every piece in bins 0..bins-1, with the smallest largest load that the search finds, and no larger
-    than that of the placement `start`; None if it finds no placement at all, which proves nothing. No piece may exceed
-    a bin."""
+    than that of the placement `start`; None if it finds no placement at all, which proves nothing. `opening`: the
+    maximal free rectangles of an empty bin, where that is more than a rectangle. No piece may exceed a bin."""
     from bitline.pack.spread_run import lowered
 
     assert all(0 < p.rows <= rows and 0 < p.cols <= cols for p in pieces), "cut first"
+    free = np.array(opening or ((0, 0, rows, cols),), dtype=np.int64)
+    if len(free) > MOST_OPENING:
+        return None if start is None else tuple(start)
     full = [i for i, p in enumerate(pieces) if (p.rows, p.cols) == (rows, cols)]
     rest = [i for i, p in enumerate(pieces) if (p.rows, p.cols) != (rows, cols)]
     left = bins - len(full)
@@ -52,7 +59,7 @@ def spread(
         floor, _ = load_bound([pieces[i] for i in rest], rows=rows, cols=cols, bins=left)
         until = None if seconds is None else time.monotonic() + seconds
         given = None if start is None else _numbered([start[i] for i in rest], left)
-        positions = lowered(table, (rows, cols), left, floor, given, steps, seed, until)
+        positions = lowered(table, (rows, cols, free), left, floor, given, steps, seed, until)
         if positions is None:
             return None
         for i, (b, row, col) in zip(rest, positions.tolist(), strict=True):

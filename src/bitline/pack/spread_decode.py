@@ -74,6 +74,7 @@ def decode(
     bins: int,
     rows: int,
     cols: int,
+    opening: Ints,
     limit: int,
     most: int,
     keys: Ints,
@@ -86,7 +87,8 @@ def decode(
     """(what found no place, sum of squared loads); what found none is in cells, and in loads as the share of `limit`
     that they are times the cells of a bin. It stops above `most`.
 
-    `pieces[p]` is (rows, cols, load); `positions[p]` becomes (bin, row, col). `free` [bins, room, 4], `free_count`,
+    `pieces[p]` is (rows, cols, load); `positions[p]` becomes (bin, row, col). `opening` [n, 4]: the maximal free
+    rectangles of an empty bin. `free` [bins, room, 4], `free_count`,
     `largest` [bins, 2] (most rows and columns of a free rectangle) and `keys` are scratch.
     """
     count = len(pieces)
@@ -103,8 +105,16 @@ def decode(
         height, width, load = pieces[p, 0], pieces[p, 1], pieces[p, 2]
         seen = min(opened + 1, bins)  # one empty bin stands for all
         if ready < seen:
-            free[ready, 0, 0], free[ready, 0, 1], free[ready, 0, 2], free[ready, 0, 3] = 0, 0, rows, cols
-            free_count[ready], largest[ready, 0], largest[ready, 1] = 1, rows, cols
+            free_count[ready] = len(opening)
+            tallest, widest = 0, 0
+            for f in range(len(opening)):
+                for side in range(4):
+                    free[ready, f, side] = opening[f, side]
+                tallest, widest = (
+                    max(tallest, opening[f, 2] - opening[f, 0]),
+                    max(widest, opening[f, 3] - opening[f, 1]),
+                )
+            largest[ready, 0], largest[ready, 1] = tallest, widest
             ready += 1
         chosen, at = -1, 0
         best, second, third = 0, 0, 0
@@ -164,6 +174,7 @@ def search_spread(
     bins: int,
     rows: int,
     cols: int,
+    opening: Ints,
     limit: int,
     only_fit: int,
     starts: int,
@@ -208,7 +219,7 @@ def search_spread(
         state[IDLE] = 0 if kicked else state[IDLE] + 1
         most = bins * 4294967296 if kicked or first else state[UNPLACED]
         unplaced, value = decode(
-            pieces, tried, bins, rows, cols, limit, most, keys, free, free_count, largest, loads, positions
+            pieces, tried, bins, rows, cols, opening, limit, most, keys, free, free_count, largest, loads, positions
         )
         if unplaced > most:
             continue

@@ -26,7 +26,7 @@ from bitline.pack.spread_swap import relieve
 CHUNK: Final = 20_000
 """Pieces times search steps of one call of compiled code: well under a second."""
 FREE_ROOM: Final = 48
-"""Free rectangles that are kept of a bin; more than a few are rare."""
+"""Free rectangles that are kept of a bin that starts with few; more than a few are rare."""
 NEVER: Final = 1 << 60
 STARTS: Final = CHOICES * MEASURES * RULES
 """Steps that begin a search: all even genes."""
@@ -36,6 +36,10 @@ FEW: Final = 5
 """Bins, at most, that are filled anew at once."""
 RELIEFS: Final = 100
 """Moves of one call of compiled code."""
+
+
+Shape = tuple[int, int, Ints]
+"""(rows, cols, maximal free rectangles [n, 4]) of an empty bin."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -53,7 +57,7 @@ class _Budget:
 
 def lowered(
     pieces: Ints,
-    shape: tuple[int, int],
+    shape: Shape,
     bins: int,
     floor: int,
     start: Ints | None,
@@ -93,12 +97,12 @@ def lowered(
     return best if found is None or _worth(pieces, best, bins) <= _worth(pieces, found, bins) else found
 
 
-def _even_out(pieces: Ints, shape: tuple[int, int], bins: int, floor: int, best: Ints, budget: _Budget) -> Ints:
+def _even_out(pieces: Ints, shape: Shape, bins: int, floor: int, best: Ints, budget: _Budget) -> Ints:
     """Fill the busiest bin anew, together with a few others, the least busy most often, so that all stay below it."""
     best = np.ascontiguousarray(best).copy()
     while not budget.spent and bins > 1:
         with uninterrupted():
-            budget.steps -= 1 + relieve(pieces, best, bins, *shape, floor, RELIEFS)
+            budget.steps -= 1 + relieve(pieces, best, bins, shape[2], floor, RELIEFS)
         loads = np.bincount(best[:, 0], weights=pieces[:, 2], minlength=bins).astype(np.int64)
         busiest, reached = int(loads.argmax()), int(loads.max())
         if reached <= floor:
@@ -122,7 +126,7 @@ def _even_out(pieces: Ints, shape: tuple[int, int], bins: int, floor: int, best:
 
 def _run(
     pieces: Ints,
-    shape: tuple[int, int],
+    shape: Shape,
     bins: int,
     limit: int,
     genes: Ints,
@@ -141,7 +145,7 @@ def _run(
     state[[UNPLACED, BEST_UNPLACED]] = NEVER
     scratch = (
         np.zeros(count, dtype=np.int64),
-        np.zeros((bins, FREE_ROOM, 4), dtype=np.int64),
+        np.zeros((bins, max(FREE_ROOM, 2 * len(shape[2])), 4), dtype=np.int64),
         np.zeros(bins, dtype=np.int64),
         np.zeros((bins, 2), dtype=np.int64),
         np.zeros(bins, dtype=np.int64),

@@ -17,11 +17,12 @@ ROOM = 128
 
 
 @compiled
-def relieve(pieces: Ints, positions: Ints, bins: int, rows: int, cols: int, floor: int, rounds: int) -> int:
+def relieve(pieces: Ints, positions: Ints, bins: int, opening: Ints, floor: int, rounds: int) -> int:
     """Make the busiest bin less busy, again and again; how often it was possible. `positions` change.
 
     A piece goes to another bin, perhaps into the place of one that moves on; no bin becomes as busy as the busiest
-    was. It ends at a largest load of `floor`.
+    was. It ends at a largest load of `floor`. `opening` [n, 4]: the maximal free rectangles of an empty bin, at most
+    `ROOM`.
     """
     loads = np.zeros(bins, np.int64)
     free = np.empty((bins, ROOM, 4), np.int64)
@@ -35,12 +36,12 @@ def relieve(pieces: Ints, positions: Ints, bins: int, rows: int, cols: int, floo
             if loads[b] > loads[busiest]:
                 busiest = b
             if stale[b]:
-                free_count[b] = _free_without(pieces, positions, b, -1, rows, cols, free[b])
+                free_count[b] = _free_without(pieces, positions, b, -1, opening, free[b])
                 stale[b] = 0
         if loads[busiest] <= floor:
             return turn
         first = positions[:, 0].copy()
-        if not _one_relief(pieces, positions, loads, busiest, rows, cols, free, free_count):
+        if not _one_relief(pieces, positions, loads, busiest, opening, free, free_count):
             return turn
         for p in range(len(pieces)):
             if positions[p, 0] != first[p]:
@@ -52,7 +53,7 @@ def relieve(pieces: Ints, positions: Ints, bins: int, rows: int, cols: int, floo
 
 @compiled
 def _one_relief(
-    pieces: Ints, positions: Ints, loads: Ints, busiest: int, rows: int, cols: int, free: Ints, free_count: Ints
+    pieces: Ints, positions: Ints, loads: Ints, busiest: int, opening: Ints, free: Ints, free_count: Ints
 ) -> bool:
     """The first move found; whether there is one."""
     bins, limit = len(loads), loads[busiest]
@@ -67,7 +68,7 @@ def _one_relief(
                 if at >= 0:
                     positions[p, 0], positions[p, 1], positions[p, 2] = b, free[b, at, 0], free[b, at, 1]
                     return True
-        own_count = _free_without(pieces, positions, busiest, p, rows, cols, own)
+        own_count = _free_without(pieces, positions, busiest, p, opening, own)
         for q in range(len(pieces)):  # into the place of another, and that one elsewhere
             b = positions[q, 0]
             if b == busiest or loads[b] - pieces[q, 2] + pieces[p, 2] >= limit:
@@ -75,7 +76,7 @@ def _one_relief(
             target, slot = _elsewhere(pieces, loads, busiest, p, q, b, own, own_count, free, free_count)
             if target < 0:
                 continue
-            at = _snug(without, _free_without(pieces, positions, b, q, rows, cols, without), pieces[p, 0], pieces[p, 1])
+            at = _snug(without, _free_without(pieces, positions, b, q, opening, without), pieces[p, 0], pieces[p, 1])
             if at < 0:
                 continue
             positions[p, 0], positions[p, 1], positions[p, 2] = b, without[at, 0], without[at, 1]
@@ -127,11 +128,11 @@ def _snug(free: Ints, count: int, height: int, width: int) -> int:
 
 
 @compiled
-def _free_without(pieces: Ints, positions: Ints, b: int, skip: int, rows: int, cols: int, free: Ints) -> int:
+def _free_without(pieces: Ints, positions: Ints, b: int, skip: int, opening: Ints, free: Ints) -> int:
     """Free rectangles of a bin without one of its pieces, into `free`; how many."""
     scratch = np.empty((6 * ROOM, 4), np.int64)
-    scratch[0, 0], scratch[0, 1], scratch[0, 2], scratch[0, 3] = 0, 0, rows, cols
-    count = 1
+    count = len(opening)
+    scratch[:count] = opening
     for p in range(len(pieces)):
         if positions[p, 0] == b and p != skip:
             row, col = positions[p, 1], positions[p, 2]

@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bitline.core.progress import SILENT, Progress
-from bitline.ir.placement import ArrayShape, Certificate, Closed, Occupied, PlacedMatrix, Proof, Scale
+from bitline.ir.placement import ArrayShape, Certificate, Closed, Occupied, PlacedMatrix, Proof, Rect, Scale
 from bitline.pack.bounds import Bound, best_bound
 from bitline.pack.gap import narrow
-from bitline.pack.layout import pack_layout
+from bitline.pack.layout import pack_layout, start_states
 from bitline.pack.layout_bounds import layout_bound
 from bitline.pack.rectangles import Packing, pack
 from bitline.pack.shapes import Bin, Piece, Spot
 from bitline.pack.spread import spread
-from bitline.place.blocks import CutBlock, cut_all
+from bitline.place.blocks import CutBlock, cut_all, largest_open_at
 from bitline.place.options import PlaceOptions
 
 LAYOUT_STEPS = 2_000
@@ -79,8 +79,10 @@ def fewest_arrays(
     assert found is not None, "blocks were cut to fit"
     spots = dict(zip(free, found, strict=True)) | {n: lies(place)[1] for n, place in fixed.items()}
     arrays = {spot.bin for spot in spots.values()} | {o.array for o in occupied}
-    bound = layout_bound([*(pieces[n] for n in free), *(piece for piece, _ in there)], bin)
-    claim = certificate(len(arrays), bound[0], "bias" if bound[1] == "bias-dff" else bound[1])
+    claim = _layout_claim(len(arrays), [*(pieces[n] for n in free), *(piece for piece, _ in there)], bin)
+    held = len({place.array for place in occupied})
+    if held > claim.lower_bound:
+        claim = certificate(len(arrays), held, "occupied")
     return Layout(spots=tuple(spots[n] for n in range(len(blocks))), certificate=claim)
 
 
@@ -143,19 +145,20 @@ def spread_over(
     blocks: Sequence[CutBlock], layout: Layout, shape: ArrayShape, arrays: int, options: PlaceOptions
 ) -> Layout:
     """The same blocks in up to `arrays` arrays so that the busiest one fires as seldom as is found; `layout` where that
-    is as good, or where arrays are no plain rectangles."""
-    if not bin_of(shape).plain:
-        return layout
-    found = _apart(blocks, arrays) or spread(
-        pieces_of(blocks),
-        rows=shape.rows,
-        cols=shape.cols,
-        bins=arrays,
-        start=layout.spots,
-        steps=min(SPREAD_STEPS, SPREAD_MOST // max(1, len(blocks))),
-        seed=options.seed,
-        seconds=options.time_limit,
-    )
+    is as good, or where blocks that have bias rows share arrays."""
+    found = _apart(blocks, shape, arrays)
+    if found is None and spreads(blocks):
+        found = spread(
+            pieces_of(blocks),
+            rows=shape.rows,
+            cols=shape.cols,
+            bins=arrays,
+            opening=opening_of(shape),
+            start=layout.spots,
+            steps=min(SPREAD_STEPS, SPREAD_MOST // max(1, len(blocks))),
+            seed=options.seed,
+            seconds=options.time_limit,
+        )
     if found is None or busiest(blocks, found) >= busiest(blocks, layout.spots):
         return layout
     used = len({spot.bin for spot in found})
@@ -168,10 +171,33 @@ def spread_over(
 
 
 def lying(blocks: Sequence[CutBlock], spots: Sequence[Spot], shape: ArrayShape) -> Layout:
-    """Blocks that were placed for another reason than few arrays, with what is known of those; plain rectangles."""
-    bound = best_bound([(b.rows, b.cols) for b in blocks], shape.rows, shape.cols)
-    claim = certificate(len({spot.bin for spot in spots}), bound.value, bound.which)
-    return Layout(spots=_numbered(spots), certificate=replace(claim, scale=scale_of(bound)))
+    """Blocks that were placed for another reason than few arrays, with what is known of those."""
+    used, bin = len({spot.bin for spot in spots}), bin_of(shape)
+    if bin.plain:
+        bound = best_bound([(b.rows, b.cols) for b in blocks], shape.rows, shape.cols)
+        claim = replace(certificate(used, bound.value, bound.which), scale=scale_of(bound))
+    else:
+        claim = _layout_claim(used, pieces_of(blocks), bin)
+    return Layout(spots=_numbered(spots), certificate=claim)
+
+
+def _layout_claim(used: int, pieces: Sequence[Piece], bin: Bin) -> Certificate:
+    value, which = layout_bound(pieces, bin)
+    return certificate(used, value, "bias" if which == "bias-dff" else which)
+
+
+def spreads(blocks: Sequence[CutBlock] | Sequence[PlacedMatrix]) -> bool:
+    """Whether `pack.spread` can place these: it knows nothing of bias rows."""
+    return not any(b.bias_rows for b in blocks)
+
+
+def opening_of(shape: ArrayShape) -> list[Rect]:
+    """The maximal free rectangles of an empty array, for `pack.spread`; none said where it is all of it."""
+    return (
+        []
+        if bin_of(shape).plain
+        else [(r0, c0, r1, c1) for r0, c0, r1, c1 in start_states(bin_of(shape)).free.tolist()]
+    )
 
 
 def _numbered(spots: Sequence[Spot]) -> tuple[Spot, ...]:
@@ -182,9 +208,12 @@ def _numbered(spots: Sequence[Spot]) -> tuple[Spot, ...]:
     return tuple(replace(spot, bin=numbers[spot.bin]) for spot in spots)
 
 
-def _apart(blocks: Sequence[CutBlock], arrays: int) -> tuple[Spot, ...] | None:
+def _apart(blocks: Sequence[CutBlock], shape: ArrayShape, arrays: int) -> tuple[Spot, ...] | None:
     """Every block in an array of its own, where there are so many."""
-    return tuple(Spot(bin=n, row=0, col=0) for n in range(len(blocks))) if len(blocks) <= arrays else None
+    top, left, bottom, right = largest_open_at(shape)
+    if len(blocks) > arrays or any(b.rows > bottom - top or b.cols > right - left for b in blocks):
+        return None
+    return tuple(Spot(bin=n, row=top, col=left) for n in range(len(blocks)))
 
 
 def busiest(blocks: Sequence[CutBlock], spots: Sequence[Spot]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from bitline.ir.placement import ArrayShape, PlacedMatrix
+from bitline.ir.placement import ArrayShape, PlacedMatrix, Rect
 from bitline.place.cuts import cut_matrix
 from bitline.place.matrices import in_groups_of
 
@@ -36,19 +36,24 @@ class CutMatrices:
 
 def largest_open(shape: ArrayShape) -> tuple[int, int]:
     """(rows, cols) of the largest rectangle of an array that no edge crosses and no blocked cell lies in."""
-    best = (0, 0)
+    top, left, bottom, right = largest_open_at(shape)
+    return bottom - top, right - left
+
+
+def largest_open_at(shape: ArrayShape) -> Rect:
+    """The largest rectangle of an array that no edge crosses and no blocked cell lies in, the first of equals."""
+    best = (0, 0, 0, 0)
     lines = sorted({0, shape.rows, *shape.edges, *(r for b in shape.blocked for r in (b[0], b[2]))})
     for first, top in enumerate(lines):
         for bottom in lines[first + 1 :]:
             if any(top < edge < bottom for edge in shape.edges):
                 break
             spans = sorted((b[1], b[3]) for b in shape.blocked if b[0] < bottom and top < b[2])
-            starts, width = 0, 0
+            starts = 0
             for left, right in [*spans, (shape.cols, shape.cols)]:
-                width = max(width, left - starts)
+                if (bottom - top) * (left - starts) > (best[2] - best[0]) * (best[3] - best[1]):
+                    best = (top, starts, bottom, left)
                 starts = max(starts, right)
-            if (bottom - top) * width > best[0] * best[1]:
-                best = (bottom - top, width)
     return best
 
 

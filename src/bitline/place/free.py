@@ -84,7 +84,7 @@ def cut_freely(
             if again is not None:
                 spots, arrays = list(spots_of(again)), again.bins
     spots = _numbered(spots, {spot.bin for _, spot in there})
-    claim = certificate(arrays, *_bound([*blocks, *(block for block, _ in kept.blocks)], shape, kept.occupied))
+    claim = certificate(arrays, *bound_of_cells([*blocks, *(block for block, _ in kept.blocks)], shape, kept.occupied))
     all_blocks = [*zip(blocks, spots, strict=True), *((block, lies(place)[1]) for block, place in kept.blocks)]
     all_blocks.sort(key=lambda each: (each[0].matrix, each[0].copy))
     row_cuts, col_cuts = _cuts_of(kept, matrices)
@@ -151,7 +151,7 @@ def _placed(
     return blocks, spots
 
 
-def _bound(blocks: Sequence[CutBlock], shape: ArrayShape, occupied: Sequence[Occupied]) -> tuple[int, str]:
+def bound_of_cells(blocks: Sequence[CutBlock], shape: ArrayShape, occupied: Sequence[Occupied] = ()) -> tuple[int, str]:
     """What holds however the same weights are cut: cells, bias rows and arrays that are in use anyway."""
     bin = bin_of(shape)
     area = -(-sum(b.rows * b.cols for b in (*blocks, *occupied)) // bin.area)

@@ -57,15 +57,16 @@ def _gain(parameters: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> int:
 
 
 def array_shape(chip: Chip, blocked: Sequence[Rect] = ()) -> ArrayShape:
-    """The arrays of a chip. Arrays that stand above one another and share converters are one, with an edge between
-    them: they share the bias rows of their columns."""
+    """The arrays of a chip, `blocked` in each. Arrays that stand above one another and share converters are one, with
+    an edge between them: they share the bias rows of their columns."""
     array = chip.array
     above = array.shared_converters.value if array.shared_converters and array.bias_rows else 1
+    rows = array.rows.value
     return ArrayShape(
-        rows=array.rows.value * above,
+        rows=rows * above,
         cols=array.cols.value,
-        blocked=tuple(blocked),
-        edges=tuple(array.rows.value * i for i in range(1, above)),
+        blocked=tuple((r0 + i * rows, c0, r1 + i * rows, c1) for i in range(above) for r0, c0, r1, c1 in blocked),
+        edges=tuple(rows * i for i in range(1, above)),
         bias_rows=array.bias_rows.value if array.bias_rows else 0,
         reserved_cols=array.reserved_cols.value if array.reserved_cols else 0,
     )

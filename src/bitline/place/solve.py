@@ -10,16 +10,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from bitline.core.progress import SILENT, Progress
-from bitline.ir.placement import ArrayShape, Infeasible, Occupied, PlacedBlock, PlacedMatrix, Placement
+from bitline.ir.placement import ArrayShape, Cuts, Infeasible, Occupied, PlacedBlock, PlacedMatrix, Placement
 from bitline.pack.shapes import Spot
-from bitline.place.arrays import Layout, fewest_arrays, fits, lying, open_cells, spread_over
+from bitline.place.arrays import Layout, certificate, fewest_arrays, fits, lying, open_cells, spread_over
 from bitline.place.blocks import CutBlock, CutMatrices, cut_all, fitted
-from bitline.place.free import NOTHING_KEPT, Kept, cut_freely
-from bitline.place.groups import mixtures
+from bitline.place.figures import interval, latency
+from bitline.place.free import NOTHING_KEPT, Kept, bound_of_cells, cut_freely
+from bitline.place.grouping import grouped
 from bitline.place.mapping import Sliding, as_chosen, blocks_of, layouts, lowest_latency, shortest_interval
-from bitline.place.matrices import chip_arrays, in_groups_of
+from bitline.place.matrices import chip_arrays
 from bitline.place.options import PlaceOptions
-from bitline.place.regroup import fewest_fires, regrouped
 from bitline.place.together import GAIN, plans
 from bitline.target.schema import Chip
 
@@ -63,57 +63,115 @@ def solve(
     """All matrices in as few arrays as are found, or in `array_budget` of them as fast as is found. `layers[i]`: the
     convolution that matrix i is. `fix` says which blocks lie there already, `keep` which matrices, where cuts are free.
     Raises `Refusal` (BL0101) for what does not go together."""
-    found = mapped(grouped([fitted(m, shape) for m in matrices], shape, options), layers, shape, options)
-    chosen, interrupted = found.matrices, found.interrupted
-    fixed, freely = NOTHING, None
-    if options.cuts == "free":
-        kept = keep(chosen) if keep else NOTHING_KEPT
-        fixed = replace(NOTHING, occupied=kept.occupied)
-        try:
-            freely = cut_freely(chosen, shape, options, chip, kept)
-        except KeyboardInterrupt:  # nothing was found yet: the full cut is there at once
-            options, interrupted = replace(options, cuts="full"), True
-    if freely is not None:
-        cut, layout = freely
-    else:
-        cut = cut_all(chosen, shape, balanced=options.cuts == "balanced")
-        fixed = fix(cut, chosen) if fix else NOTHING
-        if found.spots is not None and not fix:
-            layout = lying(cut.blocks, found.spots, shape)
-        else:
-            layout = fewest_arrays(cut.blocks, shape, options, fixed.blocks, fixed.occupied, progress)
-    used = max(layout.certificate.arrays_used, 1)
-    over = max(used, options.array_budget or used)
-    if options.objective != "arrays" and not fixed.blocks and not fixed.occupied:
-        try:
-            layout = spread_over(cut.blocks, layout, shape, over, options)
-        except KeyboardInterrupt:
-            interrupted = True
-    placement = _placement(chosen, cut.blocks, layout, shape, options, chip.name, fixed.occupied)
+    best: Solved | None = None
+    for these in grouped([fitted(m, shape) for m in matrices], shape, options):
+        solved = _solve(these, layers, shape, options, chip, fix, keep, progress)
+        used = solved.placement.certificate.arrays_used
+        if best is None or used < best.placement.certificate.arrays_used:
+            best = solved
+        if solved.interrupted or used <= (options.array_budget or used):
+            break
+    assert best is not None, "there is a grouping"
+    return best
+
+
+def _solve(
+    matrices: Sequence[PlacedMatrix],
+    layers: Sequence[Sliding | None],
+    shape: ArrayShape,
+    options: PlaceOptions,
+    chip: Chip,
+    fix: Fix | None,
+    keep: Keep | None,
+    progress: Progress,
+) -> Solved:
+    """The same, groups chosen."""
+    found = mapped(matrices, layers, shape, options)
+    ways, interrupted = _ways(found, shape, options, chip, fix, keep, progress)
+    ways = [_evened_out(way, shape, options) for way in ways]
+
+    def placement(way: _Way) -> Placement:
+        return _placement(found.matrices, way, shape, chip.name)
+
+    best = min(ways, key=lambda way: _worth(placement(way), way, options))
     return Solved(
-        placement=placement,
-        row_cuts=cut.row_cuts,
-        col_cuts=cut.col_cuts,
-        import_seconds=layout.import_seconds,
-        interrupted=layout.interrupted or interrupted,
-        infeasible=_infeasible(placement, cut.blocks, options, options.array_budget or chip_arrays(chip)),
+        placement=placement(best),
+        row_cuts=best.cut.row_cuts,
+        col_cuts=best.cut.col_cuts,
+        import_seconds=sum(way.layout.import_seconds for way in ways),
+        interrupted=interrupted or any(way.layout.interrupted for way in ways),
+        infeasible=_infeasible(placement(best), best.cut.blocks, options, options.array_budget or chip_arrays(chip)),
     )
 
 
-def grouped(matrices: Sequence[PlacedMatrix], shape: ArrayShape, options: PlaceOptions) -> Sequence[PlacedMatrix]:
-    """The same with the size of diagonal groups that the options ask for."""
-    size = options.depthwise_group
-    if size == "max" or all(m.matrix.groups == 1 for m in matrices):
-        return matrices
-    if size != "auto":
-        return [in_groups_of(m, size) for m in matrices]
-    along = mixtures(matrices)
-    least = regrouped(matrices, along[-1])
-    arrays = options.array_budget
-    if arrays is None:
-        cut = cut_all(least, shape)
-        arrays = fewest_arrays(cut.blocks, shape, options, {}, ()).certificate.arrays_used
-    return fewest_fires(matrices, arrays, lambda these, most: fits(these, shape, most), along) or least
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Way:
+    """Matrices cut and placed in one way, and what lies there anyway."""
+
+    cuts: Cuts
+    cut: CutMatrices
+    layout: Layout
+    fixed: Fixed = NOTHING
+
+
+def _ways(
+    found: Mapped,
+    shape: ArrayShape,
+    options: PlaceOptions,
+    chip: Chip,
+    fix: Fix | None,
+    keep: Keep | None,
+    progress: Progress,
+) -> tuple[list[_Way], bool]:
+    """Cut as the options ask, and whether Ctrl-C came before that. Free cuts may be those at array borders: where
+    these do as well, they are a way too."""
+    if options.cuts != "free":
+        return [_at_borders(found, shape, options, fix, progress)], found.interrupted
+    kept = keep(found.matrices) if keep else NOTHING_KEPT
+    try:
+        cut, layout = cut_freely(found.matrices, shape, options, chip, kept)
+    except KeyboardInterrupt:  # nothing was found yet: the full cut is there at once
+        return [_at_borders(found, shape, replace(options, cuts="full"), fix, progress)], True
+    ways = [_Way(cuts="free", cut=cut, layout=layout, fixed=replace(NOTHING, occupied=kept.occupied))]
+    arrays = layout.certificate.arrays_used
+    if options.objective != "arrays":
+        arrays = max(arrays, options.array_budget or 0)
+    if keep is None and not layout.interrupted and fits(found.matrices, shape, arrays):
+        border = _at_borders(found, shape, options, fix, progress)
+        claim = certificate(border.layout.certificate.arrays_used, *bound_of_cells(border.cut.blocks, shape))
+        ways.append(replace(border, layout=replace(border.layout, certificate=claim)))
+    return ways, found.interrupted
+
+
+def _at_borders(found: Mapped, shape: ArrayShape, options: PlaceOptions, fix: Fix | None, progress: Progress) -> _Way:
+    cut = cut_all(found.matrices, shape, balanced=options.cuts == "balanced")
+    if found.spots is not None and fix is None:
+        return _Way(cuts=options.cuts, cut=cut, layout=lying(cut.blocks, found.spots, shape))
+    fixed = fix(cut, found.matrices) if fix else NOTHING
+    layout = fewest_arrays(cut.blocks, shape, options, fixed.blocks, fixed.occupied, progress)
+    return _Way(cuts=options.cuts, cut=cut, layout=layout, fixed=fixed)
+
+
+def _evened_out(way: _Way, shape: ArrayShape, options: PlaceOptions) -> _Way:
+    """The same, where firings count, spread over the arrays that there may be. Ctrl-C ends that, not the answer."""
+    if options.objective == "arrays" or way.fixed.blocks or way.fixed.occupied:
+        return way
+    used = max(way.layout.certificate.arrays_used, 1)
+    try:
+        layout = spread_over(way.cut.blocks, way.layout, shape, max(used, options.array_budget or used), options)
+    except KeyboardInterrupt:
+        layout = replace(way.layout, interrupted=True)
+    return replace(way, layout=layout)
+
+
+def _worth(placement: Placement, way: _Way, options: PlaceOptions) -> tuple[int, ...]:
+    """What a way has to be small in, most important first."""
+    arrays, cuts = placement.certificate.arrays_used, way.cut.row_cuts + way.cut.col_cuts
+    over = max(0, arrays - options.array_budget) if options.array_budget else 0
+    if options.objective == "arrays":
+        return arrays, cuts
+    figure = interval(placement) if options.objective == "interval" else latency(placement)
+    return (over, figure, arrays, cuts) if options.array_budget else (arrays, figure, cuts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,16 +214,13 @@ def mapped(
 
 def _placement(
     matrices: Sequence[PlacedMatrix],
-    blocks: Sequence[CutBlock],
-    layout: Layout,
+    way: _Way,
     shape: ArrayShape,
-    options: PlaceOptions,
     target: str,
-    occupied: Sequence[Occupied],
 ) -> Placement:
     return Placement(
         target=target,
-        cuts=options.cuts,
+        cuts=way.cuts,
         shape=shape,
         matrices=tuple(matrices),
         blocks=tuple(
@@ -182,10 +237,10 @@ def _placement(
                 bias_start=spot.band,
                 bias_rows=b.bias_rows,
             )
-            for b, spot in zip(blocks, layout.spots, strict=True)
+            for b, spot in zip(way.cut.blocks, way.layout.spots, strict=True)
         ),
-        occupied=tuple(occupied),
-        certificate=layout.certificate,
+        occupied=way.fixed.occupied,
+        certificate=way.layout.certificate,
     )
 
 

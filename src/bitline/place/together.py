@@ -16,7 +16,7 @@ from bitline.ir.placement import ArrayShape, PlacedMatrix
 from bitline.pack.rectangles import pack
 from bitline.pack.shapes import Spot
 from bitline.pack.spread import spread
-from bitline.place.arrays import bin_of, busiest, pieces_of, spots_of
+from bitline.place.arrays import bin_of, busiest, open_cells, opening_of, pieces_of, spots_of, spreads
 from bitline.place.blocks import cut_all
 from bitline.place.mapping import Option, Sliding, as_chosen, blocks_of, copied, frugal_layouts
 from bitline.place.options import PlaceOptions
@@ -48,10 +48,10 @@ def plans(
     options: PlaceOptions,
     arrays: int,
 ) -> Iterator[Plan]:
-    """Better and better plans for so many arrays, first with few copies; none where arrays are no plain rectangles.
+    """Better and better plans for so many arrays, first with few copies; none where blocks have bias rows.
 
     `layers[i]`: the convolution that matrix i is."""
-    if not bin_of(shape).plain:
+    if not spreads(matrices):
         return
     ways = [
         frugal_layouts(m, layer if options.windows else None, shape, blocks_of(m, shape) + arrays // 4)
@@ -104,17 +104,20 @@ def _under_cap(
 
 
 def _packed(matrices: list[PlacedMatrix], shape: ArrayShape, options: PlaceOptions, arrays: int) -> Plan | None:
-    """The plan with its blocks packed and spread; None where they are not seen to fit."""
+    """The plan with its blocks packed and spread; None where they are not seen to fit, or have an array each."""
     blocks = cut_all(matrices, shape, balanced=options.cuts == "balanced").blocks
-    if sum(b.rows * b.cols for b in blocks) > arrays * shape.rows * shape.cols:
+    if len(blocks) <= arrays or sum(b.rows * b.cols for b in blocks) > arrays * open_cells(shape):
         return None
     pieces = pieces_of(blocks)
-    start = pack([(p.rows, p.cols) for p in pieces], rows=shape.rows, cols=shape.cols, max_bins=arrays)
+    start = None
+    if bin_of(shape).plain:
+        start = pack([(p.rows, p.cols) for p in pieces], rows=shape.rows, cols=shape.cols, max_bins=arrays)
     found = spread(
         pieces,
         rows=shape.rows,
         cols=shape.cols,
         bins=arrays,
+        opening=opening_of(shape),
         start=None if start is None else spots_of(start),
         steps=max(1, min(STEPS, MOST // len(blocks))),
         seed=options.seed,
