@@ -150,6 +150,9 @@ def test_pictures_and_pages_are_written(here: Path) -> None:
         ("--fixed blocks_without_sizes.csv --cuts free", "no sizes"),
         ("--fixed g5.onnx --objective interval", "packed around"),
         ("--fixed none.csv", "cannot read"),
+        ("--fixed .", "it is a folder"),
+        ("--bad-cols 0-63", "none is left"),
+        ("--bias-rows 3", "has none"),
     ],
 )
 def test_what_does_not_go_together_is_said(here: Path, words: str, said: str) -> None:
@@ -157,6 +160,21 @@ def test_what_does_not_go_together_is_said(here: Path, words: str, said: str) ->
     assert answer.status in (2, 5), answer.err
     assert said in answer.err
     assert "Traceback" not in answer.err
+
+
+@pytest.mark.parametrize("cuts", ["full", "free"])
+def test_arrays_without_a_good_column_are_refused(here: Path, cuts: str) -> None:
+    answer = bitline(f"place g5.onnx --target reram-tile --cuts {cuts} --bad-cols 0-63")
+    assert answer.status == 2
+    assert "BL0101" in answer.err
+    assert "all 64 columns" in answer.err
+
+
+def test_no_more_bias_rows_than_an_array_has(here: Path) -> None:
+    answer = bitline("place g5.onnx --target wtm2101 --bias-rows 17")
+    assert answer.status == 2
+    assert "--bias-rows 17, but an array of wtm2101 has 16" in answer.err
+    assert {b["bias_rows"] for b in asked("g5.onnx --target wtm2101 --bias-rows 16")["blocks"]} == {16}
 
 
 def test_the_same_answer_again(here: Path) -> None:
