@@ -141,6 +141,9 @@ def test_pictures_and_pages_are_written(here: Path) -> None:
         ("--depthwise-group 0", "group of 0"),
         ("--array-budget 0", "budget of 0"),
         ("--time-limit 0", "time limit"),
+        ("--time-limit nan", "time limit of nan"),
+        ("--time-limit inf", "time limit of inf"),
+        ("--fixed g5.json --fixed g9.json", "--fixed is given 2 times"),
         ("--windows", "windows without a budget"),
         ("--bad-cols 64", "--bad-cols"),
         ("--bad-cols 9-3", "--bad-cols"),
@@ -175,6 +178,13 @@ def test_no_more_bias_rows_than_an_array_has(here: Path) -> None:
     assert answer.status == 2
     assert "--bias-rows 17, but an array of wtm2101 has 16" in answer.err
     assert {b["bias_rows"] for b in asked("g5.onnx --target wtm2101 --bias-rows 16")["blocks"]} == {16}
+
+
+def test_nothing_is_written_where_one_form_does_not_suit(here: Path) -> None:
+    answer = bitline("place g43.onnx --target wtm2101 -o half.json -o half.txt -o half.csv")
+    assert answer.status == 2
+    assert "a layers.txt tells of one array, these are 2" in answer.err
+    assert not [*Path().glob("half.*")]
 
 
 def test_the_same_answer_again(here: Path) -> None:
