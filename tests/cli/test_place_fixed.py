@@ -191,3 +191,68 @@ def test_a_broken_file_says_what_makes_it_anew(here: Path) -> None:
         assert answer.status == 5
         assert "place the networks again" in answer.err
         assert "compile" not in answer.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--objective interval --array-budget 30",
+        "--objective latency --array-budget 30 --windows",
+        "--depthwise-group 1",
+        "--depthwise-group 5 --cuts balanced",
+        "--depthwise-group auto --cuts free",
+    ],
+)
+def test_copies_windows_and_groups_are_those_of_the_file(here: Path, words: str) -> None:
+    cuts = words[words.index("--cuts") :] if "--cuts" in words else ""
+    first = asked(f"dw.onnx g5.onnx {SMALL} {words} -o stated.json")
+    assert any(layer["copies"] > 1 or layer["groups"] > layer["depthwise_group"] for layer in first["layers"])
+    for other in ("", "--depthwise-group 2", "--depthwise-group auto"):
+        again = asked(f"dw.onnx g5.onnx {SMALL} {cuts} {other} --fixed stated.json -o again.json")
+        assert again["blocks"] == first["blocks"]
+        assert again["layers"] == first["layers"]
+        assert json.loads(Path("again.json").read_text())["occupied"] == []
+        assert again["verified"]
+
+
+def test_groups_of_what_does_not_lie_there_are_those_asked_for(here: Path) -> None:
+    asked(f"g5.onnx {SMALL} -o stated.json")
+    asked(f"dw.onnx {SMALL} --depthwise-group 7 -o seven.json")
+    new = asked(f"g5.onnx dw.onnx {SMALL} --depthwise-group 4 --fixed stated.json")["layers"]
+    assert [layer["depthwise_group"] for layer in new if layer["groups"] > 1] == [4]
+    kept = asked(f"g5.onnx dw.onnx {SMALL} --depthwise-group 4 --fixed seven.json")["layers"]
+    assert [layer["depthwise_group"] for layer in kept if layer["groups"] > 1] == [7]
+
+
+def test_another_matrix_of_that_name_takes_nothing_from_the_file(here: Path) -> None:
+    """A network changed its layers: what the file has of it is cells that are taken."""
+    asked(f"dw.onnx {SMALL} --depthwise-group 1 -o old.json")
+    placement = json.loads(Path("old.json").read_text())
+    placement["matrices"][0]["matrix"]["rows"] += 1
+    Path("old.json").write_text(json.dumps(placement))
+    found = asked(f"dw.onnx {SMALL} --fixed old.json -o new.json")
+    assert found["layers"][0]["depthwise_group"] > 1
+    assert len(json.loads(Path("new.json").read_text())["occupied"]) == found["layers"][0]["groups"]
+
+
+def test_more_copies_than_blocks_are_refused(here: Path) -> None:
+    asked(f"dw.onnx {SMALL} -o copies.json")
+    placement = json.loads(Path("copies.json").read_text())
+    placement["matrices"][0]["copies"] = 10**12
+    Path("copies.json").write_text(json.dumps(placement))
+    answer = bitline(f"place dw.onnx {SMALL} --fixed copies.json")
+    assert answer.status == 5
+    assert "copies of 'depthwise.weights', but" in answer.err
+
+
+@pytest.mark.parametrize("form", ["json", "csv"])
+@pytest.mark.parametrize("cuts", ["full", "free"])
+def test_two_networks_of_one_name_stay_apart(here: Path, form: str, cuts: str) -> None:
+    Path("sub").mkdir(exist_ok=True)
+    Path("sub/g5.onnx").write_bytes(Path("g9.onnx").read_bytes())
+    words = f"g5.onnx sub/g5.onnx g5.onnx {SMALL} --cuts {cuts}"
+    first = asked(f"{words} -o twins.{form}")
+    assert {block["network"] for block in first["blocks"]} == {"g5.onnx", "g5.onnx (2)", "g5.onnx (3)"}
+    again = asked(f"{words} --fixed twins.{form}")
+    assert again["blocks"] == first["blocks"]
+    assert again["verified"]

@@ -22,8 +22,8 @@ AGAIN: Final = "place the networks again"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Earlier:
     """A block that lies there already: its place, and which part of which node's weights it is, as far as the file
-    says. `where`: the line of the file, or the block in it. `matrix`: its number in the file, for a node may have
-    several."""
+    says. `where`: the line of the file, or the block in it. `matrix`, `weights`: number and name of its matrix in the
+    file, for a node may have several."""
 
     place: Occupied
     where: str
@@ -31,6 +31,7 @@ class Earlier:
     node: str = ""
     network: str = ""
     matrix: int = 0
+    weights: str = ""
     copy: int = 0
     row_offset: int | None = None
     col_offset: int | None = None
@@ -195,6 +196,7 @@ def _of_placement(placement: Placement, file: str) -> tuple[Earlier, ...]:
                 node=node,
                 network=matrix.network,
                 matrix=block.matrix,
+                weights=matrix.matrix.name,
                 copy=block.copy,
                 row_offset=block.row_offset,
                 col_offset=block.col_offset,

@@ -7,13 +7,44 @@ from dataclasses import replace
 
 from bitline.core.diagnostics import refuse
 from bitline.ir.placement import ArrayShape, Occupied, PlacedMatrix
-from bitline.pipeline.placement_files import Earlier, Lying, refuse_misplaced
+from bitline.pipeline.placement_files import AGAIN, Earlier, Lying, refuse_misplaced, shown
 from bitline.place.blocks import CutBlock, CutMatrices
 from bitline.place.free import Kept, all_weights
+from bitline.place.mapping import Sliding, windowed
+from bitline.place.matrices import in_groups_of
 from bitline.place.solve import Fixed
 
-Part = tuple[str, str, int, int | None, int | None, int, int]
-"""Network, node, copy, row and column offset, rows, columns."""
+Part = tuple[str, str, str, int, int | None, int | None, int, int]
+"""Network, node, matrix, copy, row and column offset, rows, columns."""
+
+
+def stated(matrix: PlacedMatrix, layer: Sliding | None, lying: Lying) -> PlacedMatrix | None:
+    """The matrix with the groups, the window and the copies that a .json file states of it; None where it states
+    nothing, or of another matrix of that name. `layer`: the convolution that it is.
+
+    Raises `Refusal` (BL0205) for more copies than blocks."""
+    placement = lying.placement
+    for number, there in enumerate(placement.matrices if placement else ()):
+        if (there.network, there.nodes, there.matrix.name) != (matrix.network, matrix.nodes, matrix.matrix.name):
+            continue
+        blocks = sum(e.matrix == number and e.row_offset is not None for e in lying.earlier)
+        wide = _as_wide(matrix, layer, there.window)
+        if not blocks or wide is None or wide.matrix != there.matrix:
+            continue
+        if not 1 <= there.copies <= blocks:
+            message = f"{shown(there.copies)} copies of {matrix.matrix.name!r}, but {blocks} blocks"
+            raise refuse("BL0205", message, place=lying.file, help=AGAIN)
+        return replace(in_groups_of(wide, there.math.bundle), copies=there.copies)
+    return None
+
+
+def _as_wide(matrix: PlacedMatrix, layer: Sliding | None, window: tuple[int, int]) -> PlacedMatrix | None:
+    """The matrix for a window of output pixels; None where it slides over no image that has such a window."""
+    if window == (1, 1):
+        return matrix
+    if layer is None or not all(1 <= n <= most for n, most in zip(window, layer.outputs, strict=True)):
+        return None
+    return windowed(matrix, layer, window)
 
 
 def known_again(cut: CutMatrices, matrices: Sequence[PlacedMatrix], lying: Lying, shape: ArrayShape) -> Fixed:
@@ -28,24 +59,24 @@ def known_again(cut: CutMatrices, matrices: Sequence[PlacedMatrix], lying: Lying
     nameless = all(e.row_offset is None for e in earlier)
     if earlier and nameless and sizes == [(e.place.rows, e.place.cols) for e in earlier]:
         return Fixed(blocks=dict(enumerate(e.place for e in earlier)), occupied=())
-    keys: dict[Part, Occupied] = {}
+    keys: dict[Part, list[Occupied]] = {}
     rest: list[Occupied] = []
     for e in earlier:
-        key = (e.network, e.node, e.copy, e.row_offset, e.col_offset, e.place.rows, e.place.cols)
-        if e.row_offset is None or key in keys:
+        key = (e.network, e.node, e.weights, e.copy, e.row_offset, e.col_offset, e.place.rows, e.place.cols)
+        if e.row_offset is None:
             rest.append(e.place)
         else:
-            keys[key] = e.place
+            keys.setdefault(key, []).append(e.place)
     found: dict[int, Occupied] = {}
     for number, block in enumerate(cut.blocks):
         matrix = matrices[block.matrix]
         part = (block.copy, block.row_offset, block.col_offset, block.rows, block.cols)
-        for network in (matrix.network, ""):
-            key = (network, matrix.nodes[0] if matrix.nodes else "", *part)
-            if key in keys:
-                found[number] = keys.pop(key)
+        for network, weights in ((matrix.network, matrix.matrix.name), (matrix.network, ""), ("", "")):
+            key = (network, matrix.nodes[0] if matrix.nodes else "", weights, *part)
+            if keys.get(key):
+                found[number] = keys[key].pop(0)
                 break
-    return Fixed(blocks=found, occupied=(*rest, *keys.values()))
+    return Fixed(blocks=found, occupied=(*rest, *(place for places in keys.values() for place in places)))
 
 
 def _by_number(cut: CutMatrices, earlier: Sequence[Earlier], shape: ArrayShape) -> Fixed:
