@@ -187,6 +187,14 @@ def test_nothing_is_written_where_one_form_does_not_suit(here: Path) -> None:
     assert not [*Path().glob("half.*")]
 
 
+def test_utilisation_is_what_the_glossary_says(here: Path) -> None:
+    found = asked(f"dw.onnx {SMALL} --bad-cols 3,60-62")
+    cells = sum(block["rows"] * block["cols"] for block in found["blocks"])
+    assert found["utilisation"] == cells / (found["arrays_used"] * 64 * 60)
+    weights = sum(layer["rows"] * layer["cols"] // layer["groups"] for layer in found["layers"])
+    assert weights < cells
+
+
 def test_the_same_answer_again(here: Path) -> None:
     words = f"dw.onnx g5.onnx {SMALL} --cuts free --objective interval"
     first, second = asked(words), asked(words)
