@@ -78,6 +78,11 @@ def test_the_summary_and_explain_speak_of_copies(model: Path, tmp_path: Path) ->
         (("--array-budget", "3"), "one copy of every layer takes", "or more, or leave it out"),
         (("--stream", "4", "--array-budget", "3"), "the budget has 3", "or more, or leave it out"),
         (
+            ("--set", "cores=1", "--set", "array.per_core=3", "--array-budget", "3"),
+            "one copy of every layer takes 6 arrays",
+            "take more cores (`--set cores=2 --array-budget 6`), or leave it out",
+        ),
+        (
             ("--set", "cores=20", "--set", "array.per_core=2", "--array-budget", "40"),
             "does not fit 20 cores of 2 arrays",
             "take more cores",
@@ -94,6 +99,11 @@ def test_budgets_that_cannot_be_are_refused_with_a_way_out(
     assert message in answer.err
     assert way_out in answer.err
     assert not (tmp_path / "out").exists()
+
+
+def test_cores_that_are_advised_hold_one_copy_of_every_layer(model: Path, tmp_path: Path) -> None:
+    words = ("--set", "array.per_core=3", "--set", "cores=2", "--array-budget", "6", "--json")
+    assert figures(compiled(model, tmp_path / "out", *words))["arrays_used"] == 6
 
 
 def test_no_number_of_arrays(model: Path, tmp_path: Path) -> None:

@@ -141,6 +141,9 @@ def test_pictures_and_pages_are_written(here: Path) -> None:
         ("--depthwise-group 0", "group of 0"),
         ("--array-budget 0", "budget of 0"),
         ("--time-limit 0", "time limit"),
+        ("--time-limit nan", "time limit of nan"),
+        ("--time-limit inf", "time limit of inf"),
+        ("--fixed g5.json --fixed g9.json", "--fixed is given 2 times"),
         ("--windows", "windows without a budget"),
         ("--bad-cols 64", "--bad-cols"),
         ("--bad-cols 9-3", "--bad-cols"),
@@ -150,6 +153,9 @@ def test_pictures_and_pages_are_written(here: Path) -> None:
         ("--fixed blocks_without_sizes.csv --cuts free", "no sizes"),
         ("--fixed g5.onnx --objective interval", "packed around"),
         ("--fixed none.csv", "cannot read"),
+        ("--fixed .", "it is a folder"),
+        ("--bad-cols 0-63", "none is left"),
+        ("--bias-rows 3", "has none"),
     ],
 )
 def test_what_does_not_go_together_is_said(here: Path, words: str, said: str) -> None:
@@ -157,6 +163,36 @@ def test_what_does_not_go_together_is_said(here: Path, words: str, said: str) ->
     assert answer.status in (2, 5), answer.err
     assert said in answer.err
     assert "Traceback" not in answer.err
+
+
+@pytest.mark.parametrize("cuts", ["full", "free"])
+def test_arrays_without_a_good_column_are_refused(here: Path, cuts: str) -> None:
+    answer = bitline(f"place g5.onnx --target reram-tile --cuts {cuts} --bad-cols 0-63")
+    assert answer.status == 2
+    assert "BL0101" in answer.err
+    assert "all 64 columns" in answer.err
+
+
+def test_no_more_bias_rows_than_an_array_has(here: Path) -> None:
+    answer = bitline("place g5.onnx --target wtm2101 --bias-rows 17")
+    assert answer.status == 2
+    assert "--bias-rows 17, but an array of wtm2101 has 16" in answer.err
+    assert {b["bias_rows"] for b in asked("g5.onnx --target wtm2101 --bias-rows 16")["blocks"]} == {16}
+
+
+def test_nothing_is_written_where_one_form_does_not_suit(here: Path) -> None:
+    answer = bitline("place g43.onnx --target wtm2101 -o half.json -o half.txt -o half.csv")
+    assert answer.status == 2
+    assert "a layers.txt tells of one array, these are 2" in answer.err
+    assert not [*Path().glob("half.*")]
+
+
+def test_utilisation_is_what_the_glossary_says(here: Path) -> None:
+    found = asked(f"dw.onnx {SMALL} --bad-cols 3,60-62")
+    cells = sum(block["rows"] * block["cols"] for block in found["blocks"])
+    assert found["utilisation"] == cells / (found["arrays_used"] * 64 * 60)
+    weights = sum(layer["rows"] * layer["cols"] // layer["groups"] for layer in found["layers"])
+    assert weights < cells
 
 
 def test_the_same_answer_again(here: Path) -> None:

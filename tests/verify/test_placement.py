@@ -228,6 +228,10 @@ def test_numbers_of_matrices_that_cannot_be() -> None:
     of = placement.matrices[0]
     for changed, words in (
         (replace(of, pixels=0), "pixels 0, expected 1.."),
+        (replace(of, gain=0), "gain 0, expected 1.."),
+        (replace(of, window=(0, 0)), "pixels down of the window 0, expected 1.."),
+        (replace(of, window=(1, -1)), "pixels right of the window -1, expected 1.."),
+        (replace(of, window=(1, 2)), "a window of 1 x 2 output pixels, but 1 groups of 3 columns"),
         (replace(of, math=replace(MATH, cell_bits=65)), "cell_bits 65, expected 1..64"),
         (replace(of, math=replace(MATH, adc_bits=-1)), "adc_bits -1, expected 0..64"),
         (replace(of, matrix=replace(of.matrix, groups=1 << 39, rows=2)), "groups x rows 1099511627776, expected"),

@@ -62,6 +62,7 @@ FORMS = (".json", ".csv", ".txt", ".svg", ".png", ".html")
 @click.option(
     "--fixed",
     type=click.Path(path_type=Path),
+    multiple=True,
     help="Blocks that lie there already: .json or .csv of an earlier placement, or a layers.txt.",
 )
 @click.option(
@@ -90,7 +91,7 @@ def command(
     seed: int,
     bad_cols: str | None,
     bias_rows: int | None,
-    fixed: Path | None,
+    fixed: tuple[Path, ...],
     outputs: tuple[Path, ...],
     json: bool,
 ) -> None:
@@ -100,6 +101,9 @@ def command(
     from bitline.report.placement_text import placement_text
     from bitline.target.load import load_target
 
+    if len(fixed) > 1:
+        help = "name one; place the networks of all together for a file that holds them all"
+        raise refuse("BL0101", f"--fixed is given {len(fixed)} times", place=str(fixed[1]), help=help)
     for output in outputs:
         if output.suffix.lower() not in FORMS:
             help = f"end its name with one of {' '.join(FORMS)}"
@@ -128,14 +132,14 @@ def command(
             options,
             blocked=_columns(bad_cols, chip.array.rows.value, chip.array.cols.value) if bad_cols else (),
             bias_rows=bias_rows,
-            fixed=fixed,
+            fixed=fixed[0] if fixed else None,
             pareto=pareto,
             progress=progress,
         )
     errors = [error for check in placed.checks for error in check.errors]
     show_diagnostics(errors)
-    for output in outputs:
-        write_file(output, _writer(output)(placed))
+    for output, contents in [(output, _writer(output)(placed)) for output in outputs]:
+        write_file(output, contents)
         say(f"wrote {output}", quiet=json)
     values = placement_values(placed)
     answer("place", values, json=json, text=placement_text(placed.placement, values))

@@ -64,8 +64,9 @@ def _leave_out(value: object, plain: object) -> None:
                 _leave_out(inner, made)
 
 
-def from_json(cls: type[T], text: str | bytes, *, place: str) -> T:
-    """The value that `to_json` wrote. Raises `Refusal` (BL0205) naming the field where the text does not fit `cls`."""
+def from_json(cls: type[T], text: str | bytes, *, place: str, again: str = "compile the package again") -> T:
+    """The value that `to_json` wrote. `again`: what makes the file anew. Raises `Refusal` (BL0205) naming the field
+    where the text does not fit `cls`."""
     from pydantic import ValidationError
 
     try:
@@ -77,7 +78,7 @@ def from_json(cls: type[T], text: str | bytes, *, place: str) -> T:
             "BL0205",
             f"{field or 'file'}: {first['msg']}",
             place=place,
-            help="the file was altered or written by another version; compile the package again",
+            help=f"the file was altered or written by another version; {again}",
         ) from None
 
 

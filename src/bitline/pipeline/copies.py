@@ -90,11 +90,15 @@ def deal_budget(
 
     chosen = choose(budget)
     if chosen is None:
+        least = sum(arrays)
+        more = f"give `--array-budget {least}` or more"
+        if least > cores * each:
+            more = f"take more cores (`--set cores={-(-least // each)} --array-budget {least}`)"
         raise refuse(
             "BL0101",
-            f"one copy of every layer takes {sum(arrays):,} arrays, a block in each; the budget has {budget:,}",
+            f"one copy of every layer takes {least:,} arrays, a block in each; the budget has {budget:,}",
             place=network.name,
-            help=f"give `--array-budget {sum(arrays)}` or more, or leave it out: then blocks share arrays",
+            help=f"{more}, or leave it out: then blocks share arrays",
         )
     spared = len(network.kernels) - len(strips)
     few = cores - spared if apart and stream and spared < cores else cores

@@ -4,32 +4,34 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from bitline.core.canonical import from_json
-from bitline.core.diagnostics import refuse
-from bitline.ir.placement import ArrayShape, Occupied, PlacedMatrix, Placement
-from bitline.place.blocks import CutBlock, CutMatrices
-from bitline.place.free import Kept, all_weights
-from bitline.place.solve import Fixed
+from bitline.core.diagnostics import Diagnostic, Refusal, refuse
+from bitline.ir.placement import ArrayShape, Occupied, Placement
 
 MOST_BYTES: Final = 64 << 20
 LARGEST: Final = 1 << 30
+FINDINGS: Final = 20
+AGAIN: Final = "place the networks again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Earlier:
-    """A block that lies there already: where, and which part of which node's weights it is, as far as the file says.
-    `matrix`: its number in the file, for a node may have several."""
+    """A block that lies there already: its place, and which part of which node's weights it is, as far as the file
+    says. `where`: the line of the file, or the block in it. `matrix`, `weights`: number and name of its matrix in the
+    file, for a node may have several."""
 
     place: Occupied
+    where: str
     index: int | None = None
     node: str = ""
     network: str = ""
     matrix: int = 0
+    weights: str = ""
     copy: int = 0
     row_offset: int | None = None
     col_offset: int | None = None
@@ -38,6 +40,8 @@ class Earlier:
 def read_text(path: Path) -> str:
     """A file of a placement. Raises `Refusal` (BL0201, BL0205)."""
     try:
+        if path.is_dir():
+            raise refuse("BL0201", "it is a folder", place=str(path), help="name a .json, .csv or .txt file")
         if path.stat().st_size > MOST_BYTES:
             raise refuse("BL0205", "the file is too large for a placement", place=str(path), help="name another file")
         return path.read_text(encoding="utf-8")
@@ -50,18 +54,36 @@ def read_text(path: Path) -> str:
 
 def read_placement(path: Path) -> Placement:
     """What `bitline place -o NAME.json` wrote. Raises `Refusal` (BL0201, BL0205)."""
-    return from_json(Placement, read_text(path), place=str(path))
+    return from_json(Placement, read_text(path), place=str(path), again=AGAIN)
 
 
-def read_earlier(path: Path, shape: ArrayShape) -> tuple[Earlier, ...]:
-    """The blocks of an earlier placement, by the ending of its name. Raises `Refusal` (BL0101, BL0201, BL0205)."""
-    match path.suffix.lower():
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lying:
+    """The blocks of an earlier placement. `placement`: all of it, where the file is the .json that `place` writes."""
+
+    file: str
+    earlier: tuple[Earlier, ...]
+    placement: Placement | None = None
+
+
+def read_earlier(path: Path, shape: ArrayShape, target: str) -> Lying:
+    """An earlier placement in arrays of `shape` of chip `target`, by the ending of its name. Every block that says its
+    size lies in its array.
+
+    Raises `Refusal` (BL0101, BL0201, BL0205)."""
+    placement, first_col = None, 0
+    match "" if path.is_dir() else path.suffix.lower():
         case ".json":
-            return _of_placement(read_placement(path))
+            placement = read_placement(path)
+            _same_arrays(placement, shape, target, str(path))
+            earlier = _of_placement(placement, str(path))
         case ".csv":
-            return _of_csv(read_text(path), str(path))
+            earlier = _of_csv(read_text(path), str(path))
         case ".txt":
-            return _of_layers(read_text(path), shape, str(path))
+            first_col = shape.reserved_cols
+            earlier = _of_layers(read_text(path), shape, str(path))
+        case _ if path.is_dir():
+            raise refuse("BL0101", "it is a folder", place=str(path), help="name the .json, .csv or layers.txt in it")
         case _:
             raise refuse(
                 "BL0101",
@@ -69,13 +91,92 @@ def read_earlier(path: Path, shape: ArrayShape) -> tuple[Earlier, ...]:
                 place=str(path),
                 help="give the .json or .csv that `bitline place -o` writes, or a layers.txt",
             )
+    refuse_misplaced([e for e in earlier if e.index is None], shape, first_col)
+    return Lying(file=str(path), earlier=earlier, placement=placement)
 
 
-def _of_placement(placement: Placement) -> tuple[Earlier, ...]:
+def _same_arrays(placement: Placement, shape: ArrayShape, target: str, file: str) -> None:
+    """Raise `Refusal` (BL0205) where the arrays of a file are others than those of a chip; bad columns may differ."""
+    there = placement.shape
+    if (there.rows, there.cols, there.edges, there.bias_rows) != (shape.rows, shape.cols, shape.edges, shape.bias_rows):
+        raise refuse(
+            "BL0205",
+            f"it is for arrays of {_in_words(there)} ({placement.target}), those of {target} have {_in_words(shape)}",
+            place=file,
+            help="take the chip that it was made for, or place its networks again for this one",
+        )
+
+
+def _in_words(shape: ArrayShape) -> str:
+    words = [f"{shown(shape.rows)} x {shown(shape.cols)} weights"]
+    words += [f"an edge at row {shown(edge)}" for edge in shape.edges[:4]]
+    words += [f"{shown(shape.bias_rows)} bias rows"] if shape.bias_rows else []
+    return ", ".join(words)
+
+
+def refuse_misplaced(earlier: Sequence[Earlier], shape: ArrayShape, first_col: int = 0) -> None:
+    """Raise `Refusal` (BL0205) with all blocks that do not lie on usable cells of an array. `first_col`: what the file
+    calls the first column that may be used."""
+    found = [(e.where, fault) for e in earlier for fault in _faults(e.place, shape, first_col)]
+    if found:
+        help = "take the file of a placement in such arrays, or correct it"
+        raise Refusal([Diagnostic(code="BL0205", message=m, place=w, help=help) for w, m in found[:FINDINGS]])
+
+
+def _faults(place: Occupied, shape: ArrayShape, first_col: int) -> Iterator[str]:
+    """What is wrong with the place of a block, in the terms of the file."""
+    if not 0 <= place.array <= LARGEST:
+        yield f"array {shown(place.array)}, expected 0..{LARGEST}"
+    top, left = place.w_row_start, place.w_col_start
+    inside = True
+    for noun, start, size, first, count in (
+        ("rows", top, place.rows, 0, shape.rows),
+        ("columns", left + first_col, place.cols, first_col, shape.cols),
+    ):
+        span = _span(noun, start, size)
+        if size < 1:
+            yield f"{span} end before they start"
+        elif not first <= start <= start + size <= first + count:
+            yield f"{span}, but those of an array are {first}..{first + count - 1}"
+        inside &= size >= 1 and first <= start <= start + size <= first + count
+    if place.bias_rows < 0 or not 0 <= place.bias_start <= place.bias_start + place.bias_rows <= shape.bias_rows:
+        there = f"those of an array are 0..{shape.bias_rows - 1}" if shape.bias_rows else "an array has none"
+        yield f"{_span('bias rows', place.bias_start, place.bias_rows)}, but {there}"
+    if inside:
+        bottom, right = top + place.rows, left + place.cols
+        yield from (
+            f"{_span('rows', top, place.rows)} cross row {edge}, where an array ends and the next begins"
+            for edge in shape.edges
+            if top < edge < bottom
+        )
+        yield from (
+            f"{_span('columns', left + first_col, place.cols)}, of which {first_col + c0}..{first_col + c1 - 1} are bad"
+            for r0, c0, r1, c1 in shape.blocked
+            if top < r1 and r0 < bottom and left < c1 and c0 < right
+        )
+
+
+def _span(noun: str, start: int, size: int) -> str:
+    return f"{noun} {shown(start)}..{shown(start + size - 1)}"
+
+
+def shown(value: int) -> str:
+    """A number of any length, for people."""
+    return (
+        str(value)
+        if abs(value) <= 2 * LARGEST
+        else f"{'-' if value < 0 else ''}2^{abs(value).bit_length() - 1} or more"
+    )
+
+
+def _of_placement(placement: Placement, file: str) -> tuple[Earlier, ...]:
     found: list[Earlier] = []
-    for block in placement.blocks:
+    for number, block in enumerate(placement.blocks):
+        where = f"{file}: block {number}"
         if not 0 <= block.matrix < len(placement.matrices):
-            raise refuse("BL0205", f"a block of matrix {block.matrix}", place=placement.target, help="verify the file")
+            there = len(placement.matrices)
+            message = f"it is of matrix {shown(block.matrix)}, there are {there}"
+            raise refuse("BL0205", message, place=where, help=AGAIN)
         matrix = placement.matrices[block.matrix]
         node = matrix.nodes[0] if matrix.nodes else ""
         place = Occupied(
@@ -91,15 +192,18 @@ def _of_placement(placement: Placement) -> tuple[Earlier, ...]:
         found.append(
             Earlier(
                 place=place,
+                where=where,
                 node=node,
                 network=matrix.network,
                 matrix=block.matrix,
+                weights=matrix.matrix.name,
                 copy=block.copy,
                 row_offset=block.row_offset,
                 col_offset=block.col_offset,
             )
         )
-    return (*found, *(Earlier(place=o) for o in placement.occupied))
+    taken = (Earlier(place=o, where=f"{file}: occupied {number}") for number, o in enumerate(placement.occupied))
+    return (*found, *taken)
 
 
 def _of_csv(text: str, place: str) -> tuple[Earlier, ...]:
@@ -135,6 +239,7 @@ def _of_row(row: Mapping[str, str | None], sized: bool, where: str) -> Earlier:
             bias_start=number("bias_start", "0"),
             bias_rows=number("bias_rows", "0"),
         ),
+        where=where,
         index=None if sized else number("index"),
         node=node,
         network=(row.get("network") or "").removeprefix("'"),
@@ -169,9 +274,10 @@ def _of_layers(text: str, shape: ArrayShape, place: str) -> tuple[Earlier, ...]:
                     w_col_start=col - shape.reserved_cols,
                     rows=row_end - row_start + 1,
                     cols=col_end - col + 1,
-                    bias_start=bias,
+                    bias_start=bias if bias <= bias_end else 0,
                     bias_rows=max(0, bias_end - bias + 1),
-                )
+                ),
+                where=f"{place}:{line}",
             )
         )
     return tuple(found)
@@ -185,102 +291,3 @@ def _number(text: str, place: str, key: str) -> int:
     if not -LARGEST <= value <= LARGEST:
         raise refuse("BL0205", f"{key} is {text[:40]!r}", place=place, help="give a whole number")
     return value
-
-
-Part = tuple[str, str, int, int | None, int | None, int, int]
-"""Network, node, copy, row and column offset, rows, columns."""
-
-
-def known_again(cut: CutMatrices, matrices: Sequence[PlacedMatrix], earlier: Sequence[Earlier], file: str) -> Fixed:
-    """Which of the earlier blocks are blocks of these networks: same node, part and size; or the same number, where the
-    file says no sizes; or, where it names no nodes, all of them in the same order with the same sizes.
-
-    Raises `Refusal` (BL0205) for a number that the cut does not have."""
-    if any(e.index is not None for e in earlier):
-        return _by_number(cut, earlier, file)
-    sizes = [(b.rows, b.cols) for b in cut.blocks]
-    nameless = all(e.row_offset is None for e in earlier)
-    if earlier and nameless and sizes == [(e.place.rows, e.place.cols) for e in earlier]:
-        return Fixed(blocks=dict(enumerate(e.place for e in earlier)), occupied=())
-    keys: dict[Part, Occupied] = {}
-    rest: list[Occupied] = []
-    for e in earlier:
-        key = (e.network, e.node, e.copy, e.row_offset, e.col_offset, e.place.rows, e.place.cols)
-        if e.row_offset is None or key in keys:
-            rest.append(e.place)
-        else:
-            keys[key] = e.place
-    found: dict[int, Occupied] = {}
-    for number, block in enumerate(cut.blocks):
-        matrix = matrices[block.matrix]
-        part = (block.copy, block.row_offset, block.col_offset, block.rows, block.cols)
-        for network in (matrix.network, ""):
-            key = (network, matrix.nodes[0] if matrix.nodes else "", *part)
-            if key in keys:
-                found[number] = keys.pop(key)
-                break
-    return Fixed(blocks=found, occupied=(*rest, *keys.values()))
-
-
-def _by_number(cut: CutMatrices, earlier: Sequence[Earlier], file: str) -> Fixed:
-    found: dict[int, Occupied] = {}
-    for e in earlier:
-        if e.index is None or not 0 <= e.index < len(cut.blocks) or e.index in found:
-            raise refuse(
-                "BL0205",
-                f"block {e.index} is none of the {len(cut.blocks)} of this cut, or stands there twice",
-                place=file,
-                help="cut as that file was cut (--cuts, --depthwise-group), or give rows and cols in it",
-            )
-        block = cut.blocks[e.index]
-        found[e.index] = replace(e.place, rows=block.rows, cols=block.cols, bias_rows=block.bias_rows)
-    return Fixed(blocks=found, occupied=())
-
-
-def kept_whole(matrices: Sequence[PlacedMatrix], earlier: Sequence[Earlier], file: str) -> Kept:
-    """Which copies of these matrices lie there with all their weights: their blocks stay as they were cut. What belongs
-    to others, or is but a part of a matrix, is cells that are taken.
-
-    Raises `Refusal` (BL0205) for a file that numbers the blocks of a fixed cut."""
-    if any(e.index is not None for e in earlier):
-        raise refuse(
-            "BL0205",
-            "the table has numbers of blocks but no sizes, and free cuts number none",
-            place=file,
-            help="give rows and cols in it",
-        )
-    owners: dict[tuple[str, str, int], dict[int, list[Earlier]]] = {}
-    rest: list[Occupied] = []
-    for e in earlier:
-        if e.row_offset is None or e.col_offset is None:
-            rest.append(e.place)
-        else:
-            owners.setdefault((e.network, e.node, e.copy), {}).setdefault(e.matrix, []).append(e)
-    kept: list[tuple[CutBlock, Occupied]] = []
-    for number, matrix in enumerate(matrices):
-        node = matrix.nodes[0] if matrix.nodes else ""
-        for copy in range(matrix.copies):
-            found = owners.get((matrix.network, node, copy)) or owners.get(("", node, copy), {})
-            for own, parts in found.items():
-                blocks = [_block(number, matrix, e) for e in parts]
-                if all_weights(matrix, blocks):
-                    kept += zip(blocks, (e.place for e in parts), strict=True)
-                    del found[own]
-                    break
-    rest += [e.place for found in owners.values() for parts in found.values() for e in parts]
-    return Kept(blocks=tuple(kept), occupied=tuple(rest))
-
-
-def _block(number: int, matrix: PlacedMatrix, earlier: Earlier) -> CutBlock:
-    assert earlier.row_offset is not None
-    assert earlier.col_offset is not None
-    return CutBlock(
-        matrix=number,
-        copy=earlier.copy,
-        row_offset=earlier.row_offset,
-        col_offset=earlier.col_offset,
-        rows=earlier.place.rows,
-        cols=earlier.place.cols,
-        bias_rows=earlier.place.bias_rows,
-        load=matrix.fires,
-    )

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 
 from bitline.core.diagnostics import refuse
@@ -15,16 +16,17 @@ from bitline.ir.kernels import ArrayMath, MatMul, Matrix
 from bitline.ir.placement import ArrayShape, PlacedMatrix, Placement, Rect
 from bitline.lower.kernels import Lowered
 from bitline.pack.cutting import Whole, cut_into
-from bitline.pipeline.placement_files import kept_whole, known_again, read_earlier
+from bitline.pipeline.placement_files import Lying, read_earlier
+from bitline.pipeline.placement_matches import kept_whole, known_again, stated
 from bitline.place import figures
 from bitline.place.arrays import bin_of, fewest_arrays, open_cells, spread_over
-from bitline.place.blocks import CutMatrices, cut_all
-from bitline.place.free import Kept
+from bitline.place.blocks import CutMatrices, cut_all, fitted
+from bitline.place.free import NOTHING_KEPT, Kept
 from bitline.place.mapping import Sliding, sliding
 from bitline.place.matrices import array_shape, chip_arrays, extract_matrices
 from bitline.place.options import PlaceOptions
 from bitline.place.prices import col_cut_pj, row_cut_pj
-from bitline.place.solve import Fixed, Solved, mapped, solve
+from bitline.place.solve import NOTHING, Fixed, Solved, grouped, mapped, solve
 from bitline.place.tradeoff import Point, tradeoff
 from bitline.report.figures import Json
 from bitline.report.placement_table import block_table
@@ -73,31 +75,33 @@ def place_networks(
             help="leave out --fixed or --objective",
         )
     shape = array_shape(chip, blocked)
+    _check_arrays(shape, chip, bias_rows)
+    lying = read_earlier(fixed, shape, chip.name) if fixed is not None else None
     matrices: list[PlacedMatrix] = []
     layers: list[Sliding | None] = []
-    for lowered in networks:
+    for lowered, name in zip(networks, _names_apart([n.network.name for n in networks]), strict=True):
         found = extract_matrices(lowered.network, lowered.constants, bias_rows)
-        matrices += found
+        matrices += [replace(matrix, network=name) for matrix in found]
         layers += [_layer(lowered, matrix) for matrix in found]
-    earlier = read_earlier(fixed, shape) if fixed is not None else ()
 
     def fix(cut: CutMatrices, of: Sequence[PlacedMatrix]) -> Fixed:
-        return known_again(cut, of, earlier, str(fixed))
+        return known_again(cut, of, lying, shape) if lying else NOTHING
 
     def keep(of: Sequence[PlacedMatrix]) -> Kept:
-        return kept_whole(of, earlier, str(fixed))
+        return kept_whole(of, lying) if lying else NOTHING_KEPT
 
+    as_they_lie, others = _as_they_lie(matrices, layers, lying, shape, options)
     warm_up(options)
     gc.freeze()  # what was loaded is not looked through again and again during the search
     started = time.perf_counter()
     solved = solve(
-        matrices,
+        as_they_lie,
         layers,
         shape,
-        options,
+        others,
         chip,
-        fix=fix if fixed is not None else None,
-        keep=keep if fixed is not None else None,
+        fix=fix if lying else None,
+        keep=keep if lying else None,
         progress=progress,
     )
     seconds = time.perf_counter() - started - solved.import_seconds
@@ -111,6 +115,50 @@ def place_networks(
         options=options,
         seconds=seconds,
     )
+
+
+def _names_apart(names: Sequence[str]) -> list[str]:
+    """The same, a name that was there before with its number: a.onnx, a.onnx (2)."""
+    found: list[str] = []
+    for name in names:
+        tries = (f"{name} ({number})" if number > 1 else name for number in count(1))
+        found.append(next(one for one in tries if one not in found and (one == name or one not in names)))
+    return found
+
+
+def _as_they_lie(
+    matrices: Sequence[PlacedMatrix],
+    layers: Sequence[Sliding | None],
+    lying: Lying | None,
+    shape: ArrayShape,
+    options: PlaceOptions,
+) -> tuple[Sequence[PlacedMatrix], PlaceOptions]:
+    """The matrices with what an earlier placement states of them, and the options that choose the rest."""
+    there = [stated(m, layer, lying) if lying else None for m, layer in zip(matrices, layers, strict=True)]
+    if not any(there):
+        return matrices, options
+    if options.depthwise_group != "max":  # groups of those that do not lie there are chosen first, all others stay
+        new = iter(grouped([fitted(m, shape) for m, t in zip(matrices, there, strict=True) if not t], shape, options))
+        return [t or next(new) for t in there], replace(options, depthwise_group="max")
+    return [t or m for m, t in zip(matrices, there, strict=True)], options
+
+
+def _check_arrays(shape: ArrayShape, chip: Chip, bias_rows: int | None) -> None:
+    """Raise `Refusal` (BL0101) where arrays hold nothing, or have fewer bias rows than every block is to have."""
+    if not open_cells(shape):
+        raise refuse(
+            "BL0101",
+            f"all {shape.cols} columns of an array are bad, none is left",
+            place=chip.name,
+            help="name fewer with --bad-cols",
+        )
+    if bias_rows is not None and bias_rows > shape.bias_rows:
+        raise refuse(
+            "BL0101",
+            f"--bias-rows {bias_rows}, but an array of {chip.name} has {shape.bias_rows or 'none'}",
+            place=chip.name,
+            help=f"give at most {shape.bias_rows}" if shape.bias_rows else "leave out --bias-rows",
+        )
 
 
 def warm_up(options: PlaceOptions) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import Literal
 
 from bitline.core.diagnostics import Diagnostic, Refusal
@@ -35,8 +36,8 @@ class PlaceOptions:
             )
         if self.array_budget is not None and self.array_budget < 1:
             found.append((f"a budget of {self.array_budget} arrays", "--array-budget takes 1, 2, ..."))
-        if self.time_limit is not None and self.time_limit <= 0:
-            found.append((f"a time limit of {self.time_limit} s", "--time-limit takes seconds above 0"))
+        if self.time_limit is not None and not 0 < self.time_limit < inf:
+            found.append((f"a time limit of {self.time_limit} s", "--time-limit takes a number of seconds above 0"))
         if self.windows and self.array_budget is None and not curve:
             found.append(
                 (

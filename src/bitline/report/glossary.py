@@ -154,7 +154,12 @@ PLACE: Final = _terms(
         "`bound` where arrays_used = lower_bound, which `verify` recomputes; `solver`; or `none`",
     ),
     ("gap", "arrays", "arrays_used - lower_bound"),
-    ("utilisation", "0 to 1", "weights of the blocks / cells of the arrays used"),
+    (
+        "utilisation",
+        "0 to 1",
+        "cells of the blocks, with the zeros between diagonal groups in them / cells of the arrays used, without bad "
+        "columns and what else cannot be used",
+    ),
     ("pieces", "blocks", "blocks of weights"),
     ("row_cuts", "", "cuts through rows: parts whose sums are added to those of another part"),
     ("col_cuts", "", "cuts through columns: parts that read the inputs of another part once more"),

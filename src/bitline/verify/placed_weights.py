@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -48,6 +48,15 @@ def extent_errors(blocks: Sequence[Numbered], matrices: Sequence[PlacedMatrix]) 
         if not fits(block, of):
             height, width = size_of(of.matrix)
             yield finding(owner_of(of), f"{name_of(number, block)} of a matrix of {height} x {width}")
+
+
+def window_errors(matrices: Iterable[PlacedMatrix]) -> Iterator[Diagnostic]:
+    """A matrix for several output pixels has the columns of each side by side, and no groups."""
+    for of in matrices:
+        down, right = of.window
+        if down * right > 1 and (of.matrix.groups > 1 or of.matrix.cols % (down * right)):
+            what = f"{of.matrix.groups} groups of {of.matrix.cols} columns"
+            yield finding(owner_of(of), f"a window of {down} x {right} output pixels, but {what}")
 
 
 def copy_errors(present: Mapping[int, set[int]], matrices: Mapping[int, PlacedMatrix]) -> Iterator[Diagnostic]:

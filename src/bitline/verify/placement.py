@@ -109,7 +109,8 @@ def _wild_matrix(of: PlacedMatrix) -> list[str]:
     """What is wrong with the numbers of a matrix, in words."""
     matrix, math = of.matrix, of.math
     counts = (
-        ("pixels", of.pixels, 1), ("bias_rows", of.bias_rows, 0), ("copies", of.copies, 1),
+        ("pixels", of.pixels, 1), ("bias_rows", of.bias_rows, 0), ("copies", of.copies, 1), ("gain", of.gain, 1),
+        ("pixels down of the window", of.window[0], 1), ("pixels right of the window", of.window[1], 1),
         ("groups", matrix.groups, 1), ("rows", matrix.rows, 1), ("cols", matrix.cols, 1),
         ("groups x rows", matrix.groups * matrix.rows, 1), ("groups x cols", matrix.groups * matrix.cols, 1),
         ("group_rows", math.group_rows, 1), ("bundle", math.bundle, 1),
@@ -173,7 +174,7 @@ def _place_errors(items: Sequence[Placed], placement: Placement) -> tuple[Diagno
 def _weight_errors(
     blocks: Sequence[Numbered], matrices: Mapping[int, PlacedMatrix], placement: Placement
 ) -> tuple[Diagnostic, ...]:
-    wild = (finding(owner_of(m), message) for m in placement.matrices for message in _wild_matrix(m))
+    wild = [finding(owner_of(m), message) for m in placement.matrices for message in _wild_matrix(m)]
     present: dict[int, set[int]] = {}
     for _, block in blocks:
         present.setdefault(block.matrix, set()).add(block.copy)
@@ -181,6 +182,7 @@ def _weight_errors(
     whole = [(k, b) for k, b in blocks if placed_weights.fits(b, matrices[b.matrix])]
     return _some(
         wild,
+        placed_weights.window_errors(matrices.values()),
         extent,
         placed_weights.copy_errors(present, matrices),
         placed_weights.coverage_errors(whole, matrices),
