@@ -22,11 +22,12 @@ from bitline.place import figures
 from bitline.place.arrays import bin_of, fewest_arrays, open_cells, spread_over
 from bitline.place.blocks import CutMatrices, cut_all, fitted
 from bitline.place.free import NOTHING_KEPT, Kept
+from bitline.place.grouping import grouped
 from bitline.place.mapping import Sliding, sliding
 from bitline.place.matrices import array_shape, chip_arrays, extract_matrices
 from bitline.place.options import PlaceOptions
 from bitline.place.prices import col_cut_pj, row_cut_pj
-from bitline.place.solve import NOTHING, Fixed, Solved, grouped, mapped, solve
+from bitline.place.solve import NOTHING, Fixed, Solved, mapped, solve
 from bitline.place.tradeoff import Point, tradeoff
 from bitline.report.figures import Json
 from bitline.report.placement_table import block_table
@@ -138,7 +139,8 @@ def _as_they_lie(
     if not any(there):
         return matrices, options
     if options.depthwise_group != "max":  # groups of those that do not lie there are chosen first, all others stay
-        new = iter(grouped([fitted(m, shape) for m, t in zip(matrices, there, strict=True) if not t], shape, options))
+        others = [fitted(m, shape) for m, t in zip(matrices, there, strict=True) if not t]
+        new = iter(next(grouped(others, shape, options)))
         return [t or next(new) for t in there], replace(options, depthwise_group="max")
     return [t or m for m, t in zip(matrices, there, strict=True)], options
 
