@@ -256,3 +256,18 @@ def test_two_networks_of_one_name_stay_apart(here: Path, form: str, cuts: str) -
     again = asked(f"{words} --fixed twins.{form}")
     assert again["blocks"] == first["blocks"]
     assert again["verified"]
+
+
+@pytest.mark.parametrize("cuts", ["full", "free"])
+def test_bias_rows_are_those_of_the_file(here: Path, cuts: str) -> None:
+    words = f"g5.onnx --target wtm2101 --cuts {cuts}"
+    first = asked(f"{words} --bias-rows 3 -o biased.json -o biased.csv")
+    for other in ("", "--bias-rows 0", "--bias-rows 16"):
+        again = asked(f"{words} {other} --fixed biased.json")
+        assert again["blocks"] == first["blocks"]
+        assert again["verified"]
+        answer = bitline(f"place {words} {other} --fixed biased.csv")
+        assert answer.status == 5
+        assert "biased.csv:2" in answer.err
+        assert "the block has 3 bias rows, this run gives it" in answer.err
+    assert asked(f"{words} --bias-rows 3 --fixed biased.csv")["blocks"] == first["blocks"]

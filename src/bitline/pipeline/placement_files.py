@@ -133,12 +133,11 @@ def _faults(place: Occupied, shape: ArrayShape, first_col: int) -> Iterator[str]
         ("rows", top, place.rows, 0, shape.rows),
         ("columns", left + first_col, place.cols, first_col, shape.cols),
     ):
-        span = _span(noun, start, size)
-        if size < 1:
-            yield f"{span} end before they start"
-        elif not first <= start <= start + size <= first + count:
-            yield f"{span}, but those of an array are {first}..{first + count - 1}"
-        inside &= size >= 1 and first <= start <= start + size <= first + count
+        if first <= start < start + size <= first + count:
+            continue
+        inside = False
+        why = " end before they start" if size < 1 else f", but those of an array are {first}..{first + count - 1}"
+        yield _span(noun, start, size) + why
     if place.bias_rows < 0 or not 0 <= place.bias_start <= place.bias_start + place.bias_rows <= shape.bias_rows:
         there = f"those of an array are 0..{shape.bias_rows - 1}" if shape.bias_rows else "an array has none"
         yield f"{_span('bias rows', place.bias_start, place.bias_rows)}, but {there}"

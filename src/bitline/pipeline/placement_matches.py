@@ -19,22 +19,23 @@ Part = tuple[str, str, str, int, int | None, int | None, int, int]
 
 
 def stated(matrix: PlacedMatrix, layer: Sliding | None, lying: Lying) -> PlacedMatrix | None:
-    """The matrix with the groups, the window and the copies that a .json file states of it; None where it states
-    nothing, or of another matrix of that name. `layer`: the convolution that it is.
+    """The matrix with the groups, the window, the copies and the bias rows that a .json file states of it; None where
+    it states nothing, or of another matrix of that name. `layer`: the convolution that it is.
 
     Raises `Refusal` (BL0205) for more copies than blocks."""
     placement = lying.placement
     for number, there in enumerate(placement.matrices if placement else ()):
         if (there.network, there.nodes, there.matrix.name) != (matrix.network, matrix.nodes, matrix.matrix.name):
             continue
-        blocks = sum(e.matrix == number and e.row_offset is not None for e in lying.earlier)
+        blocks = [e.place for e in lying.earlier if e.matrix == number and e.row_offset is not None]
         wide = _as_wide(matrix, layer, there.window)
         if not blocks or wide is None or wide.matrix != there.matrix:
             continue
-        if not 1 <= there.copies <= blocks:
-            message = f"{shown(there.copies)} copies of {matrix.matrix.name!r}, but {blocks} blocks"
+        if not 1 <= there.copies <= len(blocks):
+            message = f"{shown(there.copies)} copies of {matrix.matrix.name!r}, but {len(blocks)} blocks"
             raise refuse("BL0205", message, place=lying.file, help=AGAIN)
-        return replace(in_groups_of(wide, there.math.bundle), copies=there.copies)
+        bias_rows = max(place.bias_rows for place in blocks)
+        return replace(in_groups_of(wide, there.math.bundle), copies=there.copies, bias_rows=bias_rows)
     return None
 
 
@@ -51,22 +52,25 @@ def known_again(cut: CutMatrices, matrices: Sequence[PlacedMatrix], lying: Lying
     """Which of the earlier blocks are blocks of these networks: same node, part and size; or the same number, where the
     file says no sizes; or, where it names no nodes, all of them in the same order with the same sizes.
 
-    Raises `Refusal` (BL0205) for a number that the cut does not have, or a block outside its array."""
+    Raises `Refusal` (BL0205) for a number that the cut does not have, a block outside its array, or other bias rows
+    than this run gives it."""
     earlier = lying.earlier
     if any(e.index is not None for e in earlier):
         return _by_number(cut, earlier, shape)
     sizes = [(b.rows, b.cols) for b in cut.blocks]
     nameless = all(e.row_offset is None for e in earlier)
     if earlier and nameless and sizes == [(e.place.rows, e.place.cols) for e in earlier]:
+        for e, block in zip(earlier, cut.blocks, strict=True):
+            _refuse_other_bias(e, block.bias_rows)
         return Fixed(blocks=dict(enumerate(e.place for e in earlier)), occupied=())
-    keys: dict[Part, list[Occupied]] = {}
+    keys: dict[Part, list[Earlier]] = {}
     rest: list[Occupied] = []
     for e in earlier:
         key = (e.network, e.node, e.weights, e.copy, e.row_offset, e.col_offset, e.place.rows, e.place.cols)
         if e.row_offset is None:
             rest.append(e.place)
         else:
-            keys.setdefault(key, []).append(e.place)
+            keys.setdefault(key, []).append(e)
     found: dict[int, Occupied] = {}
     for number, block in enumerate(cut.blocks):
         matrix = matrices[block.matrix]
@@ -74,9 +78,22 @@ def known_again(cut: CutMatrices, matrices: Sequence[PlacedMatrix], lying: Lying
         for network, weights in ((matrix.network, matrix.matrix.name), (matrix.network, ""), ("", "")):
             key = (network, matrix.nodes[0] if matrix.nodes else "", weights, *part)
             if keys.get(key):
-                found[number] = keys[key].pop(0)
+                known = keys[key].pop(0)
+                _refuse_other_bias(known, block.bias_rows)
+                found[number] = known.place
                 break
-    return Fixed(blocks=found, occupied=(*rest, *(place for places in keys.values() for place in places)))
+    return Fixed(blocks=found, occupied=(*rest, *(e.place for left in keys.values() for e in left)))
+
+
+def _refuse_other_bias(earlier: Earlier, bias_rows: int) -> None:
+    """Raise `Refusal` (BL0205) where a block lies there with bias rows, but others than this run gives it."""
+    if earlier.place.bias_rows not in (0, bias_rows):
+        raise refuse(
+            "BL0205",
+            f"the block has {earlier.place.bias_rows} bias rows, this run gives it {bias_rows}",
+            place=earlier.where,
+            help="give --bias-rows as for that file, or the .json of that placement, which states them",
+        )
 
 
 def _by_number(cut: CutMatrices, earlier: Sequence[Earlier], shape: ArrayShape) -> Fixed:
@@ -124,6 +141,8 @@ def kept_whole(matrices: Sequence[PlacedMatrix], lying: Lying) -> Kept:
             for own, parts in found.items():
                 blocks = [_block(number, matrix, e) for e in parts]
                 if all_weights(matrix, blocks):
+                    for e in parts:
+                        _refuse_other_bias(e, matrix.bias_rows)
                     kept += zip(blocks, (e.place for e in parts), strict=True)
                     del found[own]
                     break
