@@ -357,6 +357,7 @@ def compile(  # the verb that users look for; `bitline.compile` reads right
     state: Sequence[str] = (),
     stream: int = 1,
     array_budget: int | None = None,
+    depthwise_group: int | None = None,
 ) -> Package:
     """Compile a float or QDQ model for a chip. `calib`: samples stacked on axis 0, needed for a float model; where they
     leave out an input that carries state, they are a stream in this order, and the float model makes it.
@@ -365,8 +366,9 @@ def compile(  # the verb that users look for; `bitline.compile` reads right
     state from step to step of a stream; without any, outputs and inputs whose names and shapes say so. `stream`:
     samples that one run of the program takes, its kernels working on several of them at once as a pipeline.
     `array_budget`: arrays that copies of the weights may take, so that layers with many pixels compute several at once;
-    None: all weights lie in the arrays once. Where
-    `output` is given, the folder is tested before any work starts and written at the end. Raises `Refusal`; a program
+    None: all weights lie in the arrays once. `depthwise_group`: groups of a grouped convolution that share a block at
+    most, diagonally; None: as many as fit. Where `output` is given, the folder is tested before any work starts and
+    written at the end. Raises `Refusal`; a program
     that fails its checks is one too.
     """
     if output is not None:
@@ -375,7 +377,7 @@ def compile(  # the verb that users look for; `bitline.compile` reads right
     loaded = model if isinstance(model, Model) else load(model)
     progress.stage("compiling")
     pairs = state_pairs(loaded, state) if state or not options.states else options.states
-    compiled = compile_model(loaded, calib, chip, replace(options, states=pairs), stream, array_budget)
+    compiled = compile_model(loaded, calib, chip, replace(options, states=pairs), stream, array_budget, depthwise_group)
     noted = dict(labels or {})
     if pairs:
         noted["state"] = " ".join(f"{source}={target}" for source, target in pairs)
@@ -383,6 +385,8 @@ def compile(  # the verb that users look for; `bitline.compile` reads right
         noted["stream"] = str(stream)
     if array_budget is not None:
         noted["array_budget"] = str(array_budget)
+    if depthwise_group is not None:
+        noted["depthwise_group"] = str(depthwise_group)
     if compiled.quantised.sqnr_db is not None:
         noted["sqnr_db"] = repr(compiled.quantised.sqnr_db)
     progress.stage("drawing reports")

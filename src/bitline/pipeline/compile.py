@@ -104,12 +104,12 @@ def evaluate_unary(
     return result[node.output[0]]
 
 
-def to_kernels(model: Model, chip: Chip) -> Lowered:
-    """Kernels of a QDQ model for the arrays of a chip."""
+def to_kernels(model: Model, chip: Chip, most_groups: int | None = None) -> Lowered:
+    """Kernels of a QDQ model for the arrays of a chip. `most_groups`: of a grouped convolution in one block."""
     initializers = {t.name: t for t in model.proto.graph.initializer}
 
     def make_math(rows: int, cols: int, groups: int, signed: bool) -> ArrayMath:
-        return array_math(chip, rows=rows, cols=cols, groups=groups, signed_input=signed)
+        return array_math(chip, rows=rows, cols=cols, groups=groups, signed_input=signed, most_groups=most_groups)
 
     def unary(node: onnx.NodeProto, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         return evaluate_unary(node, values, initializers, model.proto.opset_import)
@@ -279,11 +279,12 @@ def compile_model(
     options: QuantOptions,
     stream: int = 1,
     budget: int | None = None,
+    most_groups: int | None = None,
 ) -> Compiled:
     """All stages; nothing is checked yet. `stream`: inputs that one run takes as a pipeline; `budget`: arrays for
-    copies of the weights. Raises `Refusal`."""
+    copies of the weights; `most_groups`: of a grouped convolution in one block. Raises `Refusal`."""
     quantised = quantise(model, samples, options)
-    lowered = with_states(to_kernels(quantised.model, chip), options.states)
+    lowered = with_states(to_kernels(quantised.model, chip, most_groups), options.states)
     planned, built = plan_and_program(lowered, chip, stream, budget)
     program = binary.encode(built.program)
     trace = timing.trace(chip, built.program, len(lowered.network.kernels), planned.schedule.window)

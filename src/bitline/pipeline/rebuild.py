@@ -6,6 +6,7 @@ the other checks can see, a bias by one or a line of the report, shows as a file
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from bitline.core.diagnostics import Diagnostic, Refusal
@@ -20,6 +21,7 @@ from bitline.schedule.plan import Planned, block_residencies
 from bitline.sim import timing
 
 NAME = "compiled again, same bytes"
+DIGITS = 10
 
 
 def rebuilt(contents: Contents) -> Check:
@@ -49,7 +51,7 @@ def _again(contents: Contents) -> dict[str, bytes]:
     user_file = Path(contents.network.name)
     model = Model(proto=contents.qdq, name=manifest.model, path=user_file, remarks=manifest.remarks)
     states = [(port.name, port.state) for port in contents.network.ports if port.state]
-    lowered = with_states(to_kernels(model, chip), states)
+    lowered = with_states(to_kernels(model, chip, _most_groups(manifest.options)), states)
     planned = Planned(schedule=contents.schedule, blocks=block_residencies(lowered.network, contents.schedule))
     built = make_program(lowered, planned, chip)
     compiled = Compiled(
@@ -63,3 +65,9 @@ def _again(contents: Contents) -> dict[str, bytes]:
         golden=golden_model(lowered.network, lowered.constants),
     )
     return package_contents(compiled, manifest.options)[1]
+
+
+def _most_groups(options: Mapping[str, str]) -> int | None:
+    """What `--depthwise-group` was; None where it says no number."""
+    text = options.get("depthwise_group", "")
+    return int(text) if text.isascii() and text.isdigit() and 0 < len(text) < DIGITS and int(text) else None

@@ -6,8 +6,10 @@ from bitline.ir.kernels import ArrayMath
 from bitline.target.schema import Chip
 
 
-def array_math(chip: Chip, *, rows: int, cols: int, groups: int, signed_input: bool) -> ArrayMath:
-    """Arithmetic of a matrix of `groups` diagonal blocks of rows x cols.
+def array_math(
+    chip: Chip, *, rows: int, cols: int, groups: int, signed_input: bool, most_groups: int | None = None
+) -> ArrayMath:
+    """Arithmetic of a matrix of `groups` diagonal blocks of rows x cols, at most `most_groups` of them in a bundle.
 
     A bundle shares one row group, so that a block of several groups is converted in one pass. Bundles are as few as can
     be and of even sizes, which waste the fewest cells: 144 groups are 72 and 72, not 113 and 31. Arrays are driven with
@@ -22,7 +24,7 @@ def array_math(chip: Chip, *, rows: int, cols: int, groups: int, signed_input: b
     array = chip.array
     encoding = array.weight_encoding.value
     side_by_side = max(1, min(array.group_rows.value // rows, array.cols.value // cols))
-    blocks = -(-groups // side_by_side)
+    blocks = -(-groups // min(side_by_side, most_groups or side_by_side))
     return ArrayMath(
         group_rows=array.group_rows.value,
         bundle=-(-groups // blocks),
