@@ -69,6 +69,7 @@ def cli() -> None:
 def main() -> None:
     """Entry point. Exit codes: 0 ok, 1 check failed, 2 usage, 3 unsupported, 4 does not fit, 5 malformed, 70 bug, 130
     interrupted."""
+    _interrupts.clear()  # of a command before this one, where one process runs several
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupt)
     arguments = sys.argv[1:]
