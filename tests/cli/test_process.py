@@ -123,3 +123,14 @@ def test_ctrl_c_while_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, a
     assert sorted(entry.name for entry in tmp_path.iterdir()) == (["net.onnx", "out"] if before else ["net.onnx"])
     if before:
         assert bitline("verify", f"{tmp_path}/out").status == 0
+
+
+def test_ctrl_c_when_all_is_done_disturbs_no_library() -> None:
+    program = """import atexit, os, signal
+from bitline.cli.main import main
+atexit.register(lambda: os.kill(os.getpid(), signal.SIGINT))  # as late as a library clears up
+main()
+"""
+    done = python(program, "targets", "list")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "reram-tile" in done.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import importlib
 import os
@@ -102,6 +103,14 @@ def main() -> None:
         if _interrupts:  # a library that was being imported made another error of it
             sys.exit(_interrupted())
         sys.exit(report_bug(error, arguments))
+    finally:
+        atexit.unregister(_done)
+        atexit.register(_done)  # last, so that it comes before what libraries do at the end
+
+
+def _done() -> None:
+    """An interrupt that comes when all is done has nothing to end but the clearing up of libraries."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
